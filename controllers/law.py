@@ -1,0 +1,297 @@
+"""What every law does around its own mathematics: read the observation, climb down the ladder, clamp, report."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from koopctl.archive import write_archive
+from koopctl.arrays import Array, index_of
+from koopctl.controllers.steady import Steady, nearest_steady
+from koopctl.errors import DesignError, ShapeError
+from koopctl.models.base import Model
+from koopctl.task import ResolvedTask, Task
+
+_LOG = logging.getLogger("koopctl")
+
+
+@dataclass
+class Answer:
+    """What a law's own mathematics found.
+
+    Attributes:
+        u: Input to apply, (nu,).
+        status: "solved", "feasible" (stopped early) or "lqr".
+        reason: Why the status is not "solved", or empty.
+        cost: Predicted cost of the plan.
+        plan: Planned states, (N + 1, nx).
+        plan_u: Planned inputs, (N, nu).
+        detail: More numbers for `info`.
+    """
+
+    u: Array
+    status: str = "solved"
+    reason: str = ""
+    cost: float = float("nan")
+    plan: Array | None = None
+    plan_u: Array | None = None
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+class RefusedError(Exception):
+    """A law has no answer of its own this time; its text is the reason code."""
+
+
+class Law(ABC):
+    """A controller made from a model and a task, with a ladder of fallbacks under it.
+
+    `law(y, reference=None)` returns `(u, info)` and never raises: the rungs are "solved" (verified), "feasible"
+    (stopped early), "shifted" (the last plan, one step further), "lqr" (the gain at the target, clipped) and "safe"
+    (the task's safe input). u always keeps the input and rate bounds; rate bounds count from the safe input at the
+    start. `info` holds `status` (the rung), `reason` (why), `solve_time` [s], `cost`, `plan`, `plan_u` and `excess`
+    (how far the state lies outside the training data, in half widths of its box).
+
+    Attributes:
+        model: The learnt model.
+        task: What is wanted.
+        steady: The steady pair the law steers to.
+        K: Gain of the fallback, u = u_s - K (x - x_s), (nu, nx); None where none exists.
+        notes: What the user should know about this design, in words.
+        rungs: How often each rung was used since `reset`.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, model: Model, task: Task) -> None:
+        """Resolve the task's names against the model and find the steady pair.
+
+        Args:
+            model: A fitted model.
+            task: Target, weights, bounds, horizon.
+
+        Raises:
+            DesignError: The model has no inputs.
+            UnknownNameError: The task speaks of names the model does not have.
+        """
+        if model.nu == 0:
+            raise DesignError("the model has no inputs, so there is nothing to control; record data with inputs.")
+        self.model = model
+        self.task = task
+        self.wanted = _resolve(model, task)
+        self.steady: Steady = nearest_steady(model, self.wanted)
+        self.notes: list[str] = [self.steady.note] if self.steady.note else []
+        self.K: Array | None = None
+        chart = model.window_.chart
+        self._columns = [index_of(name, model.sensors_) for name in chart.y_names]
+        self._reference: Array | None = None
+        self._home = (self.wanted, self.steady)
+        self.reset()
+
+    @property
+    def dt(self) -> float:
+        """Sampling time the law must run at [s]."""
+        return self.model.dt
+
+    def reset(self) -> None:
+        """Forget the past: history, plan, last input, counts of the rungs."""
+        delays, nu = self.model.window_.delays, self.model.nu
+        self._ys: deque[Array] = deque(maxlen=delays + 1)
+        self._us: deque[Array] = deque([np.zeros(nu)] * delays, maxlen=delays)
+        self._x: Array | None = None
+        self._plan: tuple[Array, Array] | None = None
+        self._age = 0
+        self._u_last = self.wanted.u_safe.copy()
+        self.rungs: Counter[str] = Counter()
+
+    def __call__(self, y: ArrayLike, reference: ArrayLike | None = None) -> tuple[Array, dict[str, Any]]:
+        """Return the input for the observation y and what there is to know about it.
+
+        Args:
+            y: The full observation (as long as the model's sensors), or just the selected measured states (ny,).
+            reference: Another target for this step, (nq,) or (ny,); None keeps the task's.
+
+        Returns:
+            `(u, info)`, u (nu,) inside the bounds whatever y is.
+        """
+        start = time.perf_counter()
+        try:
+            answer = self._ladder(y, reference)
+        # A loop must get an input whatever happens here; the reason code carries the fault to the log.
+        except Exception as error:
+            answer = Answer(self.wanted.u_safe, "safe", f"fault:{type(error).__name__}")
+            _LOG.exception("law fell to the safe input")
+        u = self._clamp(answer.u)
+        self._remember(u)
+        self.rungs[answer.status] += 1
+        if answer.status not in ("solved",) or answer.reason:
+            _LOG.debug("rung %s: %s", answer.status, answer.reason)
+        info = {
+            "status": answer.status,
+            "reason": answer.reason,
+            "solve_time": time.perf_counter() - start,
+            "cost": answer.cost,
+            "plan": answer.plan,
+            "plan_u": answer.plan_u,
+            **answer.detail,
+        }
+        return u, info
+
+    @abstractmethod
+    def _act(self, x: Array) -> Answer:
+        """Return the law's own answer at the state x (nx,).
+
+        Raises:
+            RefusedError: There is none; its text is the reason code.
+        """
+
+    # ------------------------------------------------------------------ the ladder
+    def _ladder(self, y: ArrayLike, reference: ArrayLike | None) -> Answer:
+        reason = self._retarget(reference)
+        x, fault = self._observe(y)
+        if x is None:
+            return self._without_state(fault)
+        excess = float(self.model.envelope_.excess(self.model.window_.embed(x[None]))[0])
+        detail = {"excess": excess}
+        if excess > 1.0 and not reason:
+            reason = "outside_data"
+        try:
+            with np.errstate(all="ignore"):
+                answer = self._act(x)
+            if not np.isfinite(answer.u).all():
+                raise RefusedError("not_finite")
+        except RefusedError as refusal:
+            fault = str(refusal)
+        except (np.linalg.LinAlgError, ArithmeticError, ValueError) as error:
+            fault = f"numerics:{type(error).__name__}"
+        else:
+            answer.reason = answer.reason or reason
+            answer.detail |= detail
+            if answer.plan is not None and answer.plan_u is not None:
+                self._plan, self._age = (answer.plan, answer.plan_u), 0
+            return answer
+        answer = self._shifted(fault) or self._gain(x, fault) or Answer(self.wanted.u_safe, "safe", fault)
+        answer.detail |= detail
+        return answer
+
+    def _without_state(self, fault: str) -> Answer:
+        """Without an observation only the plan is left; it was made for exactly these steps."""
+        return self._shifted(fault) or Answer(self.wanted.u_safe, "safe", fault)
+
+    def _shifted(self, reason: str) -> Answer | None:
+        if self._plan is None or self._age + 1 >= len(self._plan[1]):
+            return None
+        self._age += 1
+        plan, plan_u = self._plan[0][self._age :], self._plan[1][self._age :]
+        return Answer(plan_u[0], "shifted", reason, plan=plan, plan_u=plan_u)
+
+    def _gain(self, x: Array, reason: str) -> Answer | None:
+        if self.K is None:
+            return None
+        u = self.steady.u - self.K @ self.model.difference(x, self.steady.x)
+        return Answer(u, "lqr", reason) if np.isfinite(u).all() else None
+
+    # ------------------------------------------------------------------ in and out
+    def _observe(self, y: ArrayLike) -> tuple[Array | None, str]:
+        """Return the state made from y and the history, or None and the reason."""
+        window = self.model.window_
+        try:
+            value = np.asarray(y, dtype=np.float64)
+        except (TypeError, ValueError):
+            value, fault = np.zeros(0), "not_numeric"
+        else:
+            fault = "wrong_shape"
+        if value.shape == (len(self.model.sensors_),):
+            value = value[self._columns]
+        if value.shape != (len(self._columns),):
+            self._bridge()
+            return None, fault
+        if not np.isfinite(value).all():
+            self._bridge()
+            return None, "not_finite"
+        while len(self._ys) < window.delays:  # at the start the plant is taken to have stood still
+            self._ys.append(value)
+        self._ys.append(value)
+        past = np.array(self._us).reshape(window.delays, window.nu)
+        self._x = window.encode(np.array(self._ys), past)
+        return self._x, ""
+
+    def _bridge(self) -> None:
+        """Where an observation is missing, put the model's own prediction into the history."""
+        if self._x is None:
+            return
+        with np.errstate(all="ignore"):
+            nxt = self.model.step(self._x, self._u_last)
+        if np.isfinite(nxt).all():
+            self._x = nxt
+            self._ys.append(self.model.output(nxt))
+
+    def _clamp(self, u: Array) -> Array:
+        task = self.wanted
+        safe = u if u.shape == task.u_safe.shape and np.isfinite(u).all() else task.u_safe
+        near = np.clip(safe, self._u_last - task.du_max, self._u_last + task.du_max)
+        return np.clip(near, task.u_min, task.u_max)
+
+    def _remember(self, u: Array) -> None:
+        self._u_last = u
+        if self.model.window_.delays:
+            self._us.append(u)
+
+    def _retarget(self, reference: ArrayLike | None) -> str:
+        """Move the steady pair to another target; the task's own comes back when no reference is given."""
+        if reference is None:
+            if self._reference is not None:
+                self._reference, (self.wanted, self.steady) = None, self._home
+                self._target_moved()
+            return ""
+        try:
+            target = np.asarray(reference, dtype=np.float64)
+        except (TypeError, ValueError):
+            return "bad_reference"
+        if not np.isfinite(target).all() or target.shape not in ((self.model.window_.nq,), (len(self._columns),)):
+            return "bad_reference"
+        if self._reference is None or not np.array_equal(target, self._reference):
+            self.wanted = _resolve(self.model, self.task.replace(target=target))
+            self.steady = nearest_steady(self.model, self.wanted)
+            self._reference = target
+            self._target_moved()
+        return ""
+
+    @abstractmethod
+    def _target_moved(self) -> None:
+        """Recompute whatever depends on the steady pair."""
+
+    # ------------------------------------------------------------------ copies and files
+    def options(self) -> dict[str, Any]:
+        """Return the JSON-able options this law was designed with, beside model and task."""
+        return {}
+
+    def fresh(self) -> Law:
+        """Return an independent law with the same design and an empty past."""
+        return type(self)(copy.deepcopy(self.model), self.task, **self.options())
+
+    def save(self, path: str | Path) -> Path:
+        """Write model, task and options to one .npz; `koopctl.load` designs the same law from it."""
+        header, arrays = self.model.pack()
+        full = {"kind": self.kind, "task": self.task.to_dict(), "options": self.options(), "model": header}
+        return write_archive(path, "law", full, arrays)
+
+
+def _resolve(model: Model, task: Task) -> ResolvedTask:
+    """Resolve a task, accepting a full observation as target where the observation is redundant."""
+    chart = model.window_.chart
+    target = task.target
+    if not hasattr(target, "keys") and np.shape(target) == (len(chart.y_names),) != (chart.nq,):
+        y = np.asarray(target, dtype=float)
+        if not np.isfinite(y).all():
+            raise ShapeError("target holds NaN or inf; every entry must be finite.")
+        task = task.replace(target=chart.to_coordinates(y))
+    return task.resolve(chart.names, model.u_names_)

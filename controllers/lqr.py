@@ -1,0 +1,79 @@
+"""Linear-quadratic regulator on a learnt model."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from koopctl.arrays import Array
+from koopctl.controllers.law import Answer, Law
+from koopctl.controllers.riccati import infinite_horizon
+from koopctl.models.base import Model
+from koopctl.task import Task
+
+
+class LQR(Law):
+    r"""The law :math:`u = u_s - K (x - x_s)`, clipped to the bounds.
+
+    K solves the infinite-horizon problem for the model's Jacobian at the steady pair nearest to the target
+    (python-control's `dlqr`). For a model with a linear lift, `lifted=True` solves it for the lifted system instead:
+    :math:`u = u_s - K (\psi(x) - \psi(x_s))`, one gain for the whole state space as far as the lift is linear.
+    """
+
+    kind: ClassVar[str] = "lqr"
+
+    def __init__(self, model: Model, task: Task, lifted: bool = False) -> None:
+        """Design the gain.
+
+        Args:
+            model: A fitted model.
+            task: Target, weights, bounds.
+            lifted: Use the lifted linear system of an `EDMDc` model.
+
+        Raises:
+            DesignError: No stabilising gain exists for this model and these weights.
+        """
+        self.lifted = lifted
+        super().__init__(model, task)
+        self._target_moved()
+
+    def _target_moved(self) -> None:
+        if self.lifted:
+            self._lifted_gain()
+            return
+        A, B = self.model.linearize(self.steady.x, self.steady.u)
+        self.K, self.P = infinite_horizon(A, B, state_weight(self.model, self.wanted.Q), self.wanted.R + self.wanted.dR)
+
+    def _lifted_gain(self) -> None:
+        from koopctl.models.edmdc import lifted_system
+
+        system = lifted_system(self.model)
+        nz, nx = len(system.A_), self.model.nx
+        Q = np.zeros((nz, nz))
+        Q[:nx, :nx] = state_weight(self.model, self.wanted.Q)
+        self.K_lifted, self.P = infinite_horizon(system.A_, system.B_, Q, self.wanted.R + self.wanted.dR)
+
+    def _act(self, x: Array) -> Answer:
+        if not self.lifted:
+            answer = self._gain(x, "")
+            if answer is not None:
+                answer.status = "solved"
+                return answer
+        from koopctl.models.edmdc import lifted_system
+
+        system = lifted_system(self.model)
+        near = self.steady.x + self.model.difference(x, self.steady.x)
+        dz = system.lift_state(near) - system.lift_state(self.steady.x)
+        return Answer(self.steady.u - self.K_lifted @ dz)
+
+    def options(self) -> dict[str, object]:
+        """Return the options of the design."""
+        return {"lifted": self.lifted}
+
+
+def state_weight(model: Model, Q: Array) -> Array:
+    """Return the weight of the whole state (nx, nx): Q on the newest coordinates, nothing on older samples."""
+    weight = np.zeros((model.nx, model.nx))
+    weight[: len(Q), : len(Q)] = Q
+    return weight

@@ -1,0 +1,166 @@
+"""Plans of states and inputs over a horizon: their cost, their roll-outs, and the search among many of them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from koopctl.arrays import Array
+from koopctl.controllers.lqr import state_weight
+from koopctl.controllers.steady import Steady, half_ranges
+from koopctl.models.base import Model
+from koopctl.task import ResolvedTask
+
+
+LEV=1.0
+class Plans:
+    """Cost and roll-outs of plans X (N + 1, nx), U (N, nu) for one model, task and steady pair."""
+
+    def __init__(self, model: Model, task: ResolvedTask, steady: Steady, P: Array, K: Array | None) -> None:
+        """Keep what every plan is measured by.
+
+        Args:
+            model: A fitted model.
+            task: Weights and bounds.
+            steady: Where the plans should lead.
+            P: Terminal cost, (nx, nx).
+            K: LQR gain at the steady pair, or None.
+        """
+        self.model, self.task, self.steady, self.P, self.K = model, task, steady, P, K
+        self.Q = state_weight(model, task.Q)
+        self.has_rate_cost = bool(task.dR.any())
+        self.half = half_ranges(model)
+        self.input_low = np.where(np.isfinite(task.u_min), task.u_min, model.input_range_.low)
+        self.input_high = np.where(np.isfinite(task.u_max), task.u_max, model.input_range_.high)
+        self._H = self._stage_hessian()
+
+    # ------------------------------------------------------------------ cost
+    def _stage_hessian(self) -> Array:
+        nx, nu, dR = self.model.nx, self.model.nu, self.task.dR
+        n = nx + nu if self.has_rate_cost else nx
+        H = np.zeros((n + nu, n + nu))
+        H[:nx, :nx] = self.Q
+        H[n:, n:] = self.task.R + dR
+        if self.has_rate_cost:
+            H[nx:n, nx:n], H[nx:n, n:], H[n:, nx:n] = dR, -dR, -dR
+        return H
+
+    def quadratic(self, X: Array, U: Array, u_last: Array) -> tuple[Array, Array, Array, Array]:
+        """Return stage Hessian, stage gradients, terminal Hessian and gradient of half the cost at a plan."""
+        nx, nu = self.model.nx, self.model.nu
+        e = self.model.window_.difference(X, self.steady.x)
+        du = U - self.steady.u
+        if not self.has_rate_cost:
+            h = np.concatenate([e[:-1] @ self.Q, du @ self.task.R], axis=1)
+            return self._H, h, self.P, self.P @ e[-1]
+        change = np.diff(U, axis=0, prepend=u_last[None]) @ self.task.dR
+        h = np.concatenate([e[:-1] @ self.Q, -change, du @ self.task.R + change], axis=1)
+        P = np.zeros((nx + nu, nx + nu))
+        P[:nx, :nx] = self.P
+        return self._H, h, P, np.concatenate([self.P @ e[-1], np.zeros(nu)])
+
+    def cost(self, X: Array, U: Array, u_last: Array) -> Array:
+        """Return the cost (n,) of plans X (n, N + 1, nx), U (n, N, nu); inf where a plan is not finite."""
+        task, nq = self.task, self.model.window_.nq
+        e = self.model.window_.difference(X, self.steady.x)
+        du = U - self.steady.u
+        total = ((e[:, :-1] @ self.Q) * e[:, :-1]).sum((1, 2)) + ((du @ task.R) * du).sum((1, 2))
+        total += ((e[:, -1] @ self.P) * e[:, -1]).sum(1)
+        if self.has_rate_cost:
+            change = np.diff(U, axis=1, prepend=np.broadcast_to(u_last, (len(U), 1, len(u_last))))
+            total += ((change @ task.dR) * change).sum((1, 2))
+        beyond = np.maximum(X[:, 1:, :nq] - task.y_max, 0.0) + np.maximum(task.y_min - X[:, 1:, :nq], 0.0)
+        worst = beyond.max(axis=1)
+        total += task.slack_price * (2 * worst + worst**2).sum(axis=1)
+        return np.where(np.isfinite(total), total, np.inf)
+
+    # ------------------------------------------------------------------ roll-outs
+    def clip(self, U: Array) -> Array:
+        """Return U inside the input bounds."""
+        return np.clip(U, self.task.u_min, self.task.u_max)
+
+    def limit(self, U: Array, u_last: Array) -> Array:
+        """Return input sequences (n, N, nu) inside the input and rate bounds."""
+        if not np.isfinite(self.task.du_max).any():
+            return self.clip(U)
+        U, last = self.clip(U), np.broadcast_to(u_last, U[:, 0].shape)
+        for k in range(U.shape[1]):
+            last = U[:, k] = np.clip(U[:, k], last - self.task.du_max, last + self.task.du_max)
+        return U
+
+    def roll_out(self, x0: Array, U: Array) -> Array:
+        """Return the states (n, N + 1, nx) from x0 under input sequences (n, N, nu)."""
+        X = np.empty((len(U), U.shape[1] + 1, len(x0)))
+        X[:, 0] = x0
+        for k in range(U.shape[1]):
+            X[:, k + 1] = self.model.step(X[:, k], U[:, k])
+        return X
+
+    def home(self, x0: Array) -> tuple[Array, Array]:
+        """Return the plan of the LQR from x0, or of the steady input where there is no LQR."""
+        N = self.task.horizon
+        X, U = np.empty((N + 1, len(x0))), np.tile(self.clip(self.steady.u), (N, 1))
+        X[0] = x0
+        for k in range(N):
+            if self.K is not None:
+                U[k] = self.clip(self.steady.u - self.K @ self.model.window_.difference(X[k], self.steady.x))
+            X[k + 1] = self.model.step(X[k], U[k])
+        return X, U
+
+    def shift(self, X: Array, U: Array, steps: int) -> tuple[Array, Array]:
+        """Return the plan `steps` later, filled up at the end by the LQR."""
+        X, U = X[steps:], U[steps:]
+        for _ in range(self.task.horizon - len(U)):
+            u = self.steady.u
+            if self.K is not None:
+                u = u - self.K @ self.model.window_.difference(X[-1], self.steady.x)
+            u = self.clip(u)
+            U = np.concatenate([U, u[None]])
+            X = np.concatenate([X, self.model.step(X[-1], u)[None]])
+        return X, U
+
+    def at_home(self, x: Array) -> bool:
+        """Tell whether the LQR could take over at the state x (nx,) without meeting the input bounds."""
+        if self.K is None or not np.isfinite(x).all():
+            return False
+        u = self.steady.u - self.K @ self.model.window_.difference(x, self.steady.x)
+        return bool((u >= self.task.u_min).all() and (u <= self.task.u_max).all())
+
+    # ------------------------------------------------------------------ search
+    def candidates(self, X: Array, U: Array, count: int, rng: np.random.Generator) -> Array:
+        """Return input sequences (count + 3, N, nu): the plan, the LQR's, the steady input, and perturbed plans."""
+        N, nu = U.shape
+        fixed = np.stack([U, self.home(X[0])[1], np.broadcast_to(self.clip(self.steady.u), U.shape)])
+        half = (self.input_high - self.input_low) / 2
+        # Piecewise-constant changes on three time scales: the whole horizon, a third and a ninth of it.
+        pieces = np.maximum(1, N // 3 ** (np.arange(count) % 3))
+        levels = LEV * rng.uniform(-1.0, 1.0, size=(count, N, nu)) * half
+        index = np.arange(N)[None] // pieces[:, None]
+        change = np.take_along_axis(levels, index[:, :, None], axis=1)
+        return np.concatenate([fixed, U + change])
+
+    def best_of(self, U: Array, x0: Array, u_last: Array) -> tuple[Array, Array]:
+        """Return the cheapest of the input sequences (n, N, nu), with its roll-out."""
+        U = self.limit(U, u_last)
+        with np.errstate(all="ignore"):
+            X = self.roll_out(x0, U)
+            best = int(np.argmin(self.cost(X, U, u_last)))
+        return X[best], U[best]
+
+    def line_search(
+        self, X: Array, U: Array, dX: Array, dU: Array, gains: Array, lengths: Array, u_last: Array
+    ) -> tuple[Array, Array]:
+        """Roll out U + length dU, held to the corrected states by the Riccati gains, and return the cheapest plan."""
+        window, N, nx = self.model.window_, len(U), X.shape[1]
+        scale = np.append(lengths, 0.0)[:, None]
+        states = np.empty((len(scale), N + 1, nx))
+        inputs = np.empty((len(scale), N, U.shape[1]))
+        states[:, 0] = X[0]
+        last = np.broadcast_to(u_last, inputs[:, 0].shape)
+        with np.errstate(all="ignore"):
+            for k in range(N):
+                off = window.difference(states[:, k], X[k] + scale * dX[k])
+                u = self.clip(U[k] + scale * dU[k] + off @ gains[k, :, :nx].T)
+                last = inputs[:, k] = np.clip(u, last - self.task.du_max, last + self.task.du_max)
+                states[:, k + 1] = self.model.step(states[:, k], inputs[:, k])
+            best = int(np.argmin(self.cost(states, inputs, u_last)))
+        return states[best], inputs[best]

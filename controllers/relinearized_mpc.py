@@ -1,0 +1,151 @@
+"""The main controller: model predictive control that re-linearises the learnt network along its own plan."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from koopctl.arrays import Array
+from koopctl.controllers.constraints import Constraints
+from koopctl.controllers.law import Answer, Law, RefusedError
+from koopctl.controllers.lqr import state_weight
+from koopctl.controllers.plans import Plans
+from koopctl.controllers.riccati import Condensed, condense, infinite_horizon
+from koopctl.errors import DesignError, SolverError
+from koopctl.models.base import Model
+from koopctl.qp import QPSolution
+from koopctl.task import Task
+
+_JUMP = 0.25  # an observation this far from the plan, in half ranges of the data, starts the plan anew
+
+
+class RelinearizedMPC(Law):
+    r"""Real-time iteration on the multiple-shooting problem of a re-lifted, bilinear or recurrent model.
+
+    Each call shifts the last plan, linearises all its stages in one batch, solves the quadratic program of the
+    corrections and applies the first input. States and inputs are both kept as the plan, so that an unstable plant
+    never has to be rolled out in open loop; the corrections are condensed around the Riccati feedback of the
+    linearised horizon, which makes the program's Hessian the identity; the terminal cost is the LQR's cost-to-go at
+    the target. If nothing binds, the Riccati step is the answer and no solver is called.
+
+    While the plan does not end where the LQR could take over within the bounds, the problem is far from convex: then
+    `candidates` other plans (the last one plus piecewise-constant changes, the steady input, the LQR) are rolled out
+    in one batch, and the best one is improved by the quadratic program and a batched line search.
+    """
+
+    kind: ClassVar[str] = "relinearized"
+
+    def __init__(
+        self,
+        model: Model,
+        task: Task,
+        iterations: int = 1,
+        candidates: int = 16,
+        step_bound: float = 2.0,
+        random_state: int = 0,
+    ) -> None:
+        """Design the law.
+
+        Args:
+            model: A fitted model.
+            task: Target, weights, bounds, horizon.
+            iterations: Linearise-and-solve rounds a call.
+            candidates: Plans compared while the target is out of the LQR's reach; 0 switches the comparison off.
+            step_bound: Largest change of a planned state in one round, in half ranges of the training data.
+            random_state: Seed of the candidates' perturbations.
+
+        Raises:
+            DesignError: An option is out of range.
+        """
+        if iterations < 1 or candidates < 0 or not step_bound > 0:
+            raise DesignError(
+                f"iterations={iterations}, candidates={candidates}, step_bound={step_bound}; expected >= 1, >= 0, > 0."
+            )
+        self.iterations, self.candidates = iterations, candidates
+        self.step_bound, self.random_state = step_bound, random_state
+        super().__init__(model, task)
+        self._constraints = Constraints(self.wanted, model.nu)
+        self._target_moved()
+
+    def options(self) -> dict[str, Any]:
+        """Return the options of the design."""
+        names = ("iterations", "candidates", "step_bound", "random_state")
+        return {name: getattr(self, name) for name in names}
+
+    def reset(self) -> None:
+        """Forget the past, and start the candidates' perturbations from their seed."""
+        super().reset()
+        self._rng = np.random.default_rng(self.random_state)
+
+    def _target_moved(self) -> None:
+        """Terminal cost, fallback gain and cost function at the steady pair."""
+        task = self.wanted
+        A, B = self.model.linearize(self.steady.x, self.steady.u)
+        Q = state_weight(self.model, task.Q)
+        try:
+            self.K, self.P = infinite_horizon(A, B, Q, task.R + task.dR)
+        except DesignError as error:
+            self.K, self.P = None, Q * task.horizon
+            note = f"the terminal cost is the stage cost times the horizon, and no LQR stands by as fallback: {error}"
+            self.notes += [note] if note not in self.notes else []
+        self._plans = Plans(self.model, task, self.steady, self.P, self.K)
+
+    # ------------------------------------------------------------------ one call
+    def _act(self, x: Array) -> Answer:
+        X, U, known = self._start(x)
+        searching = not known or not (self._plans.at_home(X[0]) and self._plans.at_home(X[-1]))
+        if searching and self.candidates:
+            X, U = self._plans.best_of(self._plans.candidates(X, U, self.candidates, self._rng), X[0], self._u_last)
+        for _ in range(self.iterations):
+            X, U, solution = self._round(X, U, searching)
+        if not np.isfinite(X).all() or not np.isfinite(U).all():
+            raise RefusedError("plan_not_finite")
+        status = "solved" if solution is None else solution.status
+        detail = {
+            "searching": searching,
+            "qp_time": 0.0 if solution is None else solution.solve_time,
+            "qp_iterations": 0 if solution is None else solution.iterations,
+        }
+        cost = float(self._plans.cost(X[None], U[None], self._u_last)[0])
+        reason = "" if status == "solved" else "stopped_early"
+        return Answer(U[0], status, reason, cost, X, U, detail)
+
+    def _start(self, x: Array) -> tuple[Array, Array, bool]:
+        """Return the last plan shifted to now with x as its first state; a roll-out of the LQR where there is none."""
+        if self._plan is not None:
+            X, U = self._plans.shift(*self._plan, self._age + 1)
+            jump = self.model.window_.difference(x, X[0])
+            if (np.abs(jump)[: self.model.window_.nq] <= _JUMP * self._plans.half).all():
+                X[0] += jump  # keeps the plan's count of turns where x has wrapped
+                return X, U, True
+        near = self.steady.x + self.model.window_.difference(x, self.steady.x)
+        return *self._plans.home(near), False
+
+    def _round(self, X: Array, U: Array, searching: bool) -> tuple[Array, Array, QPSolution | None]:
+        """Linearise along the plan, solve, and move the plan by the correction."""
+        plan = self._linearised(X, U)
+        try:
+            w, solution = self._constraints.solve(plan, X, U, self._u_last)
+        except SolverError as error:
+            raise RefusedError(f"qp_{error.status}") from None
+        dU = plan.free_u + plan.T @ w
+        dX = (plan.free_x + plan.S @ w)[:, : self.model.nx]
+        if searching:
+            lengths = 0.5 ** np.arange(6)
+            return *self._plans.line_search(X, U, dX, dU, plan.gains, lengths, self._u_last), solution
+        nq = self.model.window_.nq
+        length = min(1.0, self.step_bound / max(float((np.abs(dX[1:, :nq]) / self._plans.half).max()), 1e-12))
+        return X + length * dX, self._plans.clip(U + length * dU), solution
+
+    def _linearised(self, X: Array, U: Array) -> Condensed:
+        F, A, B = self.model.expand(X[:-1], U)
+        d = F - X[1:]
+        H, h, P, p = self._plans.quadratic(X, U, self._u_last)
+        if not self._plans.has_rate_cost:
+            return condense(A, B, d, H, h, P, p, np.zeros(self.model.nx))
+        # The state carries the last input, so that |u - u_last|^2 is a stage cost.
+        N, nx, nu = B.shape
+        wide_A, wide_B, wide_d = np.zeros((N, nx + nu, nx + nu)), np.zeros((N, nx + nu, nu)), np.zeros((N, nx + nu))
+        wide_A[:, :nx, :nx], wide_B[:, :nx], wide_B[:, nx:], wide_d[:, :nx] = A, B, np.eye(nu), d
+        return condense(wide_A, wide_B, wide_d, H, h, P, p, np.zeros(nx + nu))

@@ -1,0 +1,118 @@
+"""Linear-quadratic steps shared by the laws: infinite-horizon gain, backward pass, condensing around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from koopctl.arrays import Array
+from koopctl.errors import DesignError
+
+
+def infinite_horizon(A: Array, B: Array, Q: Array, R: Array) -> tuple[Array, Array]:
+    """Return the gain K (u = -K x) and the cost-to-go P of the infinite-horizon problem, by python-control's dlqr.
+
+    Raises:
+        DesignError: No stabilising solution exists, or it was not found.
+    """
+    import control  # takes about a second to import, so only where a gain is designed
+
+    try:
+        K, P, poles = control.dlqr(A, B, Q, R)
+    except (ValueError, np.linalg.LinAlgError, control.ControlException) as error:
+        raise DesignError(
+            f"no stabilising LQR for this model and these weights ({error}); an unstable mode may be out of the "
+            "input's reach or invisible to Q. Look at the eigenvalues of A, weigh more states, or record richer data."
+        ) from None
+    radius = float(np.abs(poles).max())
+    if not np.isfinite(K).all() or radius >= 1.0 + 1e-9:
+        raise DesignError(f"the LQR closed loop has spectral radius {radius:.4f}, not below 1; record richer data.")
+    return np.asarray(K, dtype=float), np.asarray((P + P.T) / 2, dtype=float)
+
+
+@dataclass(frozen=True)
+class Condensed:
+    """A horizon's problem in the corrections v of the inputs around the Riccati feedback.
+
+    The inputs' changes are du = free_u + T w, the states' dx = free_x + S w, and the cost is |w|^2 / 2 plus a
+    constant: the Riccati gains make the Hessian block diagonal, scaling v to w makes it the identity.
+
+    Attributes:
+        free_u: (N, nu), the unconstrained optimum.
+        T: (N, nu, N * nu), lower block triangular.
+        free_x: (N + 1, nx).
+        S: (N + 1, nx, N * nu).
+        gains: (N, nu, nx), du = gains dx + ...
+    """
+
+    free_u: Array
+    T: Array
+    free_x: Array
+    S: Array
+    gains: Array
+
+
+def condense(
+    A: Array, B: Array, d: Array, H: Array, h: Array, P: Array, p: Array, dx0: Array
+) -> Condensed:
+    r"""Solve the unconstrained horizon and condense the rest onto it.
+
+    Minimise :math:`\sum_k \tfrac12 s_k^T H s_k + h_k^T s_k + \tfrac12 x_N^T P x_N + p^T x_N` with
+    :math:`s_k = [x_k, u_k]` and :math:`x_{k+1} = A_k x_k + B_k u_k + d_k`.
+
+    Args:
+        A: (N, nx, nx).
+        B: (N, nx, nu).
+        d: Defects, (N, nx).
+        H: Stage Hessian (nx + nu, nx + nu), the same at every stage.
+        h: Stage gradients, (N, nx + nu).
+        P: Terminal Hessian, (nx, nx).
+        p: Terminal gradient, (nx,).
+        dx0: Change of the first state, (nx,).
+
+    Raises:
+        numpy.linalg.LinAlgError: The input's Hessian is not positive definite.
+    """
+    N, nx, nu = B.shape
+    AB = np.concatenate([A, B], axis=2)
+    ABt = np.ascontiguousarray(AB.swapaxes(1, 2))
+    K, feed, scale = np.empty((N, nu, nx)), np.empty((N, nu)), np.empty((N, nu, nu))
+    for k in range(N - 1, -1, -1):
+        G = ABt[k] @ P @ AB[k] + H
+        g = ABt[k] @ (P @ d[k] + p) + h[k]
+        Guu, Gux = G[nx:, nx:], G[nx:, :nx]
+        if nu == 1:
+            pivot = Guu[0, 0]
+            if not pivot > 0.0:
+                raise np.linalg.LinAlgError("the input's Hessian is not positive")
+            Kk, feed[k], scale[k] = Gux / -pivot, g[nx:] / -pivot, 1.0 / np.sqrt(pivot)
+        else:
+            inverse = np.linalg.inv(np.linalg.cholesky(Guu))
+            scale[k] = inverse.T
+            Kk, feed[k] = -inverse.T @ (inverse @ Gux), -inverse.T @ (inverse @ g[nx:])
+        K[k] = Kk
+        P = G[:nx, :nx] + Gux.T @ Kk
+        P = (P + P.T) * 0.5
+        p = g[:nx] + Kk.T @ g[nx:]
+    return _forward(A, B, d, K, feed, scale, dx0)
+
+
+def _forward(A: Array, B: Array, d: Array, K: Array, feed: Array, scale: Array, dx0: Array) -> Condensed:
+    """Propagate the free response (last column) and the response to each w through the closed loop."""
+    N, nx, nu = B.shape
+    closed = A + B @ K
+    steps = B @ scale
+    drive = d + (B @ feed[:, :, None])[:, :, 0]
+    M = np.zeros((N + 1, nx, N * nu + 1))
+    M[0, :, -1] = dx0
+    for k in range(N):
+        np.matmul(closed[k], M[k], out=M[k + 1])
+        M[k + 1, :, k * nu : (k + 1) * nu] = steps[k]
+        M[k + 1, :, -1] += drive[k]
+    inputs = K @ M[:N]
+    for j in range(nu):
+        for i in range(nu):
+            inputs[range(N), i, range(j, N * nu, nu)] += scale[:, i, j]
+    inputs[:, :, -1] += feed
+    return Condensed(inputs[:, :, -1], inputs[:, :, :-1], M[:, :, -1], M[:, :, :-1], K)

@@ -1,0 +1,119 @@
+"""The steady pair nearest to a target: a learnt model rarely stands still exactly where it is told to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from koopctl.arrays import Array
+from koopctl.models.base import Model
+from koopctl.task import ResolvedTask
+
+_STILLNESS = 1e6  # weight of standing still against closeness to the target, both in ranges of the data
+_INPUT = 1e-4  # weight of the input's distance from its reference: only decides where the state does not
+_WORTH_SAYING = 1e-2  # moved or drifting by more than this share of the data's range
+
+
+@dataclass(frozen=True)
+class Steady:
+    """A pair (x, u) that the model maps to itself, as far as it can.
+
+    Attributes:
+        x: State, (nx,).
+        u: Input, (nu,).
+        drift: What the coordinates still change by in a step, (nq,).
+        moved: Distance from the target, in half ranges of the training data.
+        note: A sentence when the target is no equilibrium; empty otherwise.
+    """
+
+    x: Array
+    u: Array
+    drift: Array
+    moved: float
+    note: str
+
+
+def nearest_steady(model: Model, task: ResolvedTask) -> Steady:
+    """Find the steady pair nearest to the task's target, inputs inside their bounds.
+
+    Gauss-Newton on |q - q*|^2 + w1 |u - u*|^2 + w2 |f(q, u) - q|^2 in units of the data's range, with step halving. A
+    weighted residual, not an equality: where a coordinate hardly influences the motion, cancelling the last 1e-6 of
+    drift exactly would move the target by its whole range.
+    """
+    window = model.window_
+    nq, nu = window.nq, window.nu
+    range_q = half_ranges(model)
+    range_u = np.maximum((model.input_range_.high - model.input_range_.low) / 2, 1e-9)
+    u_target = np.zeros(nu) if task.u_target is None else task.u_target
+    weights = np.concatenate([1.0 / range_q, np.sqrt(_INPUT) / range_u, np.sqrt(_STILLNESS) / range_q])
+    if task.u_target is not None:
+        weights[nq : nq + nu] *= 1e4  # the user said which input holds the target
+
+    def residual(v: Array) -> Array:
+        x, u = _constant_state(v[:nq], v[nq:], window.delays), v[nq:]
+        drift = model.difference(model.step(x, u), x)[:nq]
+        start = model.difference(x, _constant_state(task.target, u, window.delays))[:nq]
+        return np.asarray(weights * np.concatenate([start, u - u_target, drift]))
+
+    low = np.concatenate([np.full(nq, -np.inf), task.u_min])
+    high = np.concatenate([np.full(nq, np.inf), task.u_max])
+    v = np.clip(np.concatenate([task.target, u_target]), low, high)
+    r = residual(v)
+    for _ in range(50):
+        step = np.linalg.lstsq(_jacobian(model, v, weights), -r, rcond=None)[0]
+        v, r, improved = _line_search(residual, v, r, step, low, high)
+        if not improved:
+            break
+    return _describe(model, task, v, range_q)
+
+
+def _line_search(
+    residual: object, v: Array, r: Array, step: Array, low: Array, high: Array
+) -> tuple[Array, Array, bool]:
+    for length in 0.5 ** np.arange(8):
+        trial = np.clip(v + length * step, low, high)
+        r_trial = residual(trial)  # type: ignore[operator]
+        if r_trial @ r_trial < (r @ r) * (1 - 1e-9):
+            return trial, r_trial, True
+    return v, r, False
+
+
+def _jacobian(model: Model, v: Array, weights: Array) -> Array:
+    window = model.window_
+    nq, nu = window.nq, window.nu
+    A, B = model.linearize(_constant_state(v[:nq], v[nq:], window.delays), v[nq:])
+    # A constant history: every delayed q moves with q and every delayed u with u.
+    spread_q = np.concatenate([np.tile(np.eye(nq), (window.delays + 1, 1)), np.zeros((window.delays * nu, nq))])
+    spread_u = np.concatenate([np.zeros(((window.delays + 1) * nq, nu)), np.tile(np.eye(nu), (window.delays, 1))])
+    drift = np.concatenate([A[:nq] @ spread_q - np.eye(nq), A[:nq] @ spread_u + B[:nq]], axis=1)
+    return np.asarray(weights[:, None] * np.concatenate([np.eye(nq + nu), drift]))
+
+
+def _constant_state(q: Array, u: Array, delays: int) -> Array:
+    return np.concatenate([np.tile(q, delays + 1), np.tile(u, delays)])
+
+
+def half_ranges(model: Model) -> Array:
+    """Return half the range of each coordinate in the training data, (nq,); 1 rad for angles."""
+    window, box = model.window_, model.envelope_
+    half = np.ones(window.nq)
+    position, column = window.linear
+    first = position < window.nq
+    half[position[first]] = np.maximum((box.high - box.low)[column[first]] / 2, 1e-9)
+    return half
+
+
+def _describe(model: Model, task: ResolvedTask, v: Array, range_q: Array) -> Steady:
+    nq, delays = model.window_.nq, model.window_.delays
+    x, u = _constant_state(v[:nq], v[nq:], delays), v[nq:]
+    drift = model.difference(model.step(x, u), x)[:nq]
+    moved = float(np.abs(model.difference(x, _constant_state(task.target, u, delays))[:nq] / range_q).max())
+    slipping = float(np.abs(drift / range_q).max())
+    note = ""
+    if moved > _WORTH_SAYING or slipping > _WORTH_SAYING:
+        pairs = ", ".join(f"{name}={value:.4g}" for name, value in zip(model.state_names, x, strict=False))
+        inputs = ", ".join(f"{name}={value:.4g}" for name, value in zip(model.u_names_, u, strict=True))
+        note = f"the target is no equilibrium of the learnt model; the nearest steady pair is {pairs} with {inputs}"
+        note += f", which still drifts by {slipping:.1%} of the data's range a step." if slipping > _WORTH_SAYING else "."
+    return Steady(x, u, drift, moved, note)

@@ -1,0 +1,98 @@
+"""From recorded motion to a running controller, in seconds and without gradient descent.
+
+`collect` records a plant, `fit` learns a sampled recurrent network or an EDMD model from it, `design` turns the model
+into a control law, `simulate` and `compare` run it on the plant, `export` writes it as C. Every name below is imported
+when it is first used, so that `import koopctl` itself loads nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from koopctl import controllers, envs
+    from koopctl.codegen.exporting import export
+    from koopctl.collecting import collect
+    from koopctl.comparison import compare
+    from koopctl.controllers.designer import design
+    from koopctl.controllers.lifted_mpc import LiftedMPC
+    from koopctl.controllers.lqr import LQR
+    from koopctl.controllers.relinearized_mpc import RelinearizedMPC
+    from koopctl.data.rollouts import Rollouts
+    from koopctl.errors import KoopctlError
+    from koopctl.features.identity import Identity
+    from koopctl.features.sampled import SampledFeatures
+    from koopctl.identify.fitting import fit
+    from koopctl.loop import simulate
+    from koopctl.models.edmdc import EDMDc
+    from koopctl.models.sampled_rnn import SampledRNN
+    from koopctl.store import load
+    from koopctl.task import Task
+    from koopctl.trajectory import Trajectory
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "EDMDc",
+    "Identity",
+    "KoopctlError",
+    "LQR",
+    "LiftedMPC",
+    "RelinearizedMPC",
+    "Rollouts",
+    "SampledFeatures",
+    "SampledRNN",
+    "Task",
+    "Trajectory",
+    "collect",
+    "compare",
+    "controllers",
+    "design",
+    "envs",
+    "export",
+    "fit",
+    "load",
+    "simulate",
+]
+
+# Where each name lives; the imports above say the same to type checkers, and a test compares the two.
+_HOMES = {
+    "EDMDc": "koopctl.models.edmdc",
+    "Identity": "koopctl.features.identity",
+    "KoopctlError": "koopctl.errors",
+    "LQR": "koopctl.controllers.lqr",
+    "LiftedMPC": "koopctl.controllers.lifted_mpc",
+    "RelinearizedMPC": "koopctl.controllers.relinearized_mpc",
+    "Rollouts": "koopctl.data.rollouts",
+    "SampledFeatures": "koopctl.features.sampled",
+    "SampledRNN": "koopctl.models.sampled_rnn",
+    "Task": "koopctl.task",
+    "Trajectory": "koopctl.trajectory",
+    "collect": "koopctl.collecting",
+    "compare": "koopctl.comparison",
+    "controllers": "koopctl",
+    "design": "koopctl.controllers.designer",
+    "envs": "koopctl",
+    "export": "koopctl.codegen.exporting",
+    "fit": "koopctl.identify.fitting",
+    "load": "koopctl.store",
+    "simulate": "koopctl.loop",
+}
+
+
+if not TYPE_CHECKING:  # hidden from type checkers, which would accept any misspelt name of a module that has it
+
+    def __getattr__(name: str) -> object:
+        """Import a public name when it is first used (PEP 562)."""
+        if name not in _HOMES:
+            raise AttributeError(f"module 'koopctl' has no attribute '{name}'; it offers {', '.join(__all__)}.")
+        home = _HOMES[name]
+        value = import_module(f"{home}.{name}") if home == __name__ else getattr(import_module(home), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported or not."""
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,115 @@
+"""The one file format: an .npz of plain arrays with a JSON header and a checksum; no pickle, written atomically."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from koopctl.errors import FileFormatError
+
+VERSION = 1
+_HEADER = "koopctl_header"
+
+
+def write_archive(path: str | Path, kind: str, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Path:
+    """Write `arrays` and the JSON-able `header` to one .npz; an existing file is replaced only when all is written.
+
+    Args:
+        path: Where to write; `.npz` is appended when missing.
+        kind: What the file holds, e.g. "rollouts"; checked on reading.
+        header: JSON-able description.
+        arrays: Numeric arrays by name.
+
+    Returns:
+        The path written.
+    """
+    target = Path(path)
+    if target.suffix != ".npz":
+        target = target.with_name(target.name + ".npz")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    full = {"kind": kind, "version": VERSION, "header": dict(header)}
+    full["sha256"] = _digest(full, plain)
+    text = np.frombuffer(json.dumps(full).encode(), dtype=np.uint8)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            np.savez(stream, allow_pickle=False, **{_HEADER: text}, **plain)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    return target
+
+
+def read_archive(path: str | Path, kinds: str | tuple[str, ...] | None = None) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Read and verify a file of `write_archive`.
+
+    Args:
+        path: The file.
+        kinds: Accepted kinds; None accepts all.
+
+    Returns:
+        `(kind, header, arrays)`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        FileFormatError: The file is foreign, corrupt, of another kind or of a newer version.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise FileNotFoundError(f"{source} does not exist; expected a .npz file written by koopctl.")
+    full, arrays = _read_verified(source)
+    accepted = (kinds,) if isinstance(kinds, str) else kinds
+    if accepted is not None and full["kind"] not in accepted:
+        raise FileFormatError(f"{source} holds {full['kind']}, expected {' or '.join(accepted)}; pass the right file.")
+    return full["kind"], full["header"], arrays
+
+
+def _read_verified(source: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    try:
+        with np.load(source, allow_pickle=False) as npz:
+            arrays = {name: npz[name] for name in npz.files}
+    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise FileFormatError(f"{source} is not a readable .npz file ({error}); restore it or write it again.") from None
+    except Exception as error:  # zlib.error, struct.error and RuntimeError surface from damaged zip members
+        raise FileFormatError(f"{source} is damaged ({error}); restore it or write it again.") from None
+    if _HEADER not in arrays:
+        raise FileFormatError(f"{source} was not written by koopctl (no header); see Rollouts(X, U, dt) to wrap raw arrays.")
+    try:
+        full = json.loads(arrays.pop(_HEADER).tobytes())
+        version, digest = full["version"], full.pop("sha256")
+        full["kind"], full["header"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise FileFormatError(f"{source} has an unreadable header; restore it or write it again.") from None
+    if version > VERSION:
+        raise FileFormatError(f"{source} has format version {version}, this koopctl reads up to {VERSION}; upgrade koopctl.")
+    if digest != _digest(full, arrays):
+        raise FileFormatError(f"{source} does not match its checksum; it was changed or damaged after it was written.")
+    return full, arrays
+
+
+def _digest(full: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+    checksum = hashlib.sha256(json.dumps(full, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        checksum.update(f"{name}|{array.dtype.str}|{array.shape}".encode())
+        checksum.update(array.tobytes())
+    return checksum.hexdigest()
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

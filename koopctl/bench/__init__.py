@@ -1,0 +1,1 @@
+"""What reproduces every number the README quotes."""

@@ -1,0 +1,1 @@
+"""Recorded motion and the signals that make it."""

@@ -1,0 +1,1 @@
+"""Lifts: maps from standardised coordinates to features, each with its own Jacobian."""

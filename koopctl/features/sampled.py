@@ -1,0 +1,129 @@
+"""Hidden units sampled from pairs of data points (SWIM)."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+import numpy as np
+
+from koopctl.arrays import Array
+from koopctl.errors import DataError
+from koopctl.features.base import Lift
+
+# A unit is -1/2 at one point of its pair and +1/2 at the other (tanh), or 0 and 1 (ReLU).
+_SCALES = {"tanh": (np.log(3.0), np.log(3.0) / 2), "relu": (1.0, 0.0)}
+_CANDIDATES = 10  # pairs looked at for each unit kept
+_POOL = 20_000  # data points the pairs are drawn from, at most
+
+
+class SampledFeatures(Lift):
+    r"""A hidden layer :math:`\psi_i(w) = \sigma(\langle v_i, w\rangle + b_i)` with weights sampled, never trained.
+
+    For a pair of data points (a, b): :math:`v = s_1 (b - a) / |b - a|^2` and :math:`b_i = -\langle v, a\rangle - s_2`
+    (Bolager et al., "Sampling weights of deep neural networks", NeurIPS 2023). Pairs are drawn with probability
+    proportional to the steepness |f(b) - f(a)| / |b - a| of what is learnt, or uniformly. Which points are drawn
+    depends on their values and the seed, not on their order in the file.
+
+    Attributes:
+        weights_: (nw, nf).
+        biases_: (nf,).
+    """
+
+    def __init__(
+        self,
+        n_features: int = 300,
+        sampling: Literal["gradient", "uniform"] = "gradient",
+        activation: Literal["tanh", "relu"] = "tanh",
+        random_state: int = 0,
+    ) -> None:
+        """Set the parameters.
+
+        Args:
+            n_features: Number of hidden units nf.
+            sampling: How pairs are drawn.
+            activation: The nonlinearity.
+            random_state: Seed; the same seed and data give the same bytes.
+        """
+        self.n_features = n_features
+        self.sampling = sampling
+        self.activation = activation
+        self.random_state = random_state
+
+    def fit(self, W: Array, F: Array) -> Self:
+        """Sample the layer from W (n, nw) and targets F (n, m).
+
+        Raises:
+            DataError: A parameter has an unknown value, or fewer than two distinct points exist.
+        """
+        if self.activation not in _SCALES or self.sampling not in ("gradient", "uniform"):
+            raise DataError(
+                f"activation={self.activation!r}, sampling={self.sampling!r}: "
+                f"activation is one of {', '.join(_SCALES)}, sampling one of gradient, uniform."
+            )
+        if self.n_features < 1:
+            raise DataError(f"n_features is {self.n_features}; it must be at least 1 (use Identity() for no features).")
+        rng = np.random.default_rng(self.random_state)
+        pool = _stable_order(W, rng)[:_POOL]
+        first, second = self._pairs(W[pool], F[pool], rng)
+        a, step = W[pool[first]], W[pool[second]] - W[pool[first]]
+        s1, s2 = _SCALES[self.activation]
+        directions = s1 * step / np.einsum("ij,ij->i", step, step)[:, None]
+        self.weights_ = np.ascontiguousarray(directions.T)
+        self.biases_ = -np.einsum("ij,ij->i", directions, a) - s2
+        return self
+
+    @property
+    def n_out(self) -> int:
+        """Number of hidden units."""
+        return self.n_features
+
+    def transform(self, W: Array) -> Array:
+        """Return the hidden layer (n, nf) at W (n, nw)."""
+        H = W @ self.weights_
+        H += self.biases_
+        return np.tanh(H, out=H) if self.activation == "tanh" else np.maximum(H, 0.0, out=H)
+
+    def slope(self, H: Array) -> Array:
+        """Return the derivative of the activation, (n, nf), from the layer's values H."""
+        return 1.0 - H * H if self.activation == "tanh" else (H > 0.0).astype(np.float64)
+
+    def jacobian(self, W: Array) -> Array:
+        """Return d psi / d w, (n, nf, nw)."""
+        return self.slope(self.transform(W))[:, :, None] * self.weights_.T[None]
+
+    def arrays(self) -> dict[str, Array]:
+        """Return weights and biases."""
+        return {"weights": self.weights_, "biases": self.biases_}
+
+    def restore(self, arrays: dict[str, Array]) -> Self:
+        """Set weights and biases."""
+        self.weights_, self.biases_ = arrays["weights"], arrays["biases"]
+        return self
+
+    def _pairs(self, W: Array, F: Array, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Draw n_features pairs (two index arrays) of distinct points."""
+        count = _CANDIDATES * self.n_features
+        first, second = rng.integers(len(W), size=count), rng.integers(len(W), size=count)
+        distance = np.linalg.norm(W[second] - W[first], axis=1)
+        usable = distance > 1e-9 * (1.0 + distance.max(initial=0.0))
+        if not usable.any():
+            raise DataError("every sample is the same point; record motion that moves before sampling features.")
+        first, second, distance = first[usable], second[usable], distance[usable]
+        density = np.linalg.norm(F[second] - F[first], axis=1) / distance
+        if self.sampling == "uniform" or not density.any():
+            density = np.ones_like(distance)
+        # Gumbel keys draw without replacement in proportion to the density; too few pairs are reused.
+        keys = np.log(np.maximum(density, 1e-300)) + rng.gumbel(size=len(density))
+        order = np.argsort(-keys, kind="stable")
+        chosen = np.resize(order, self.n_features)
+        return first[chosen], second[chosen]
+
+
+def _stable_order(W: Array, rng: np.random.Generator) -> np.ndarray:
+    """Order the rows by a seeded hash of their bytes, so that a permutation of the data changes nothing."""
+    bits = np.ascontiguousarray(W + 0.0).view(np.uint64)  # + 0.0 turns -0.0 into 0.0
+    key = np.zeros(len(W), dtype=np.uint64)
+    for column, odd in zip(bits.T, rng.integers(2**63, size=W.shape[1], dtype=np.uint64) | np.uint64(1), strict=True):
+        key = (key ^ column) * odd
+        key ^= key >> np.uint64(29)
+    return np.argsort(key, kind="stable")

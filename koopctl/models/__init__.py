@@ -1,0 +1,1 @@
+"""Models of motion: one contract, several couplings of state and input."""

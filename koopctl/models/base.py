@@ -1,0 +1,306 @@
+"""The contract every model keeps, so that each law and each comparison treats all models alike."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, Self, cast
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+
+from koopctl.archive import write_archive
+from koopctl.arrays import Array, as_array
+from koopctl.data.rollouts import Rollouts
+from koopctl.errors import DataError, NotFittedError, SamplingTimeError, ShapeError
+from koopctl.models.chart import Chart
+from koopctl.models.envelope import Envelope
+from koopctl.models.gram import Gram
+from koopctl.models.window import Window
+
+_BLOCK = 8192  # samples whose features exist at one time
+
+
+class Model(BaseEstimator, ABC):
+    """A sampled, discrete-time model x+ = f(x, u), y = g(x), learnt from rollouts.
+
+    The state x is what `encode` makes from the last `window` observations: coordinates of the observation (angles
+    for cos/sin pairs), and of older ones when the model has delays. `step` and `linearize` take one sample, x (nx,)
+    and u (nu,), or a batch, X (n, nx) and U (n, nu).
+
+    Attributes:
+        window_: How states are made from observations.
+        dt_: Sampling time of the data [s].
+        u_names_: Names of the inputs.
+        sensors_: Names of the full observation.
+        envelope_: The box that held the training data's regressors.
+        input_range_: The box that held its inputs.
+        notes_: What was found in the data, in words.
+    """
+
+    delays: int
+    ridge: float
+    manifold: bool
+
+    # ------------------------------------------------------------------ learning
+    def fit(self, rollouts: Rollouts, y: None = None) -> Self:
+        """Learn from rollouts and return self.
+
+        Args:
+            rollouts: The recorded motion.
+            y: Ignored; present for scikit-learn's grammar.
+
+        Raises:
+            DataError: The data cannot carry the model (too short, never moving, ...).
+        """
+        del y
+        for name in [n for n in vars(self) if n.endswith("_") and not n.startswith("_")]:
+            delattr(self, name)
+        return self.partial_fit(rollouts)
+
+    def partial_fit(self, rollouts: Rollouts, y: None = None) -> Self:
+        """Add rollouts to what was learnt; the first call fixes coordinates, scales and hidden units."""
+        del y
+        if not isinstance(rollouts, Rollouts):
+            raise DataError(f"fit takes Rollouts, not {type(rollouts).__name__}; wrap arrays as Rollouts(X, U, dt).")
+        if not isinstance(self.delays, int) or self.delays < 0:
+            raise DataError(f"delays is {self.delays!r}; it must be a whole number >= 0.")
+        first = not hasattr(self, "window_")
+        if first:
+            self._adopt(rollouts)
+        elif (rollouts.x_names, rollouts.u_names) != (self.window_.chart.y_names, self.u_names_):
+            raise DataError(f"partial_fit needs the columns of the first fit, {self.window_.chart.y_names}, {self.u_names_}.")
+        self.check_dt(rollouts.dt, "the data")
+        X, U, dQ = self.window_.transitions(rollouts)
+        box, inputs = Envelope.around(self.window_.embed(X)), Envelope.around(U)
+        if first:
+            self._sample(X, U, dQ)
+            self._gram_ = Gram(*self._problem_size())
+        self.envelope_ = box if first else self.envelope_.union(box)
+        self.input_range_ = inputs if first else self.input_range_.union(inputs)
+        for start in range(0, len(X), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            self._gram_.add(*self._regression(X[block], U[block], dQ[block]))
+        self._construct(self._gram_.solve(self.ridge))
+        return self
+
+    def _adopt(self, rollouts: Rollouts) -> None:
+        chart = Chart.plain(rollouts.x_names)
+        if self.manifold:
+            chart = Chart.detect(np.concatenate(rollouts.X), rollouts.x_names)
+        self.window_ = Window(chart, self.delays, rollouts.nu)
+        self.dt_, self.u_names_, self.sensors_ = rollouts.dt, rollouts.u_names, rollouts.sensors
+        self.notes_ = tuple(chart.describe())
+
+    @abstractmethod
+    def _sample(self, X: Array, U: Array, dQ: Array) -> None:
+        """Fix scales and hidden units from states (n, nx), inputs (n, nu) and increments (n, nq)."""
+
+    @abstractmethod
+    def _problem_size(self) -> tuple[int, int]:
+        """Return the numbers of regressors and targets."""
+
+    @abstractmethod
+    def _regression(self, X: Array, U: Array, dQ: Array) -> tuple[Array, Array]:
+        """Return regressors (n, p) and targets (n, m) of samples."""
+
+    @abstractmethod
+    def _construct(self, theta: Array) -> None:
+        """Build the model's matrices from the least-squares solution (m, p)."""
+
+    # ------------------------------------------------------------------ using
+    @abstractmethod
+    def expand(self, X: Array, U: Array) -> tuple[Array, Array, Array]:
+        """Return f(x, u) (n, nx) and its Jacobians A (n, nx, nx), B (n, nx, nu) at a batch, from one evaluation."""
+
+    @abstractmethod
+    def _increment(self, X: Array, U: Array) -> Array:
+        """Return the increments of the coordinates (n, nq) at a batch."""
+
+    @property
+    def nx(self) -> int:
+        """Length of the state."""
+        return self._fitted.nx
+
+    @property
+    def nu(self) -> int:
+        """Number of inputs."""
+        return self._fitted.nu
+
+    @property
+    def dt(self) -> float:
+        """Sampling time [s]."""
+        self._fitted  # noqa: B018  raises where there is no fit
+        return self.dt_
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """Names of the coordinates of one observation, the ones a Task speaks of."""
+        return self._fitted.chart.names
+
+    @property
+    def _fitted(self) -> Window:
+        window = getattr(self, "window_", None)
+        if window is None:
+            raise NotFittedError(f"this {type(self).__name__} is not fitted; call fit(rollouts) first.")
+        return cast(Window, window)
+
+    def step(self, x: ArrayLike, u: ArrayLike) -> Array:
+        """Return the next state, (nx,) or (n, nx).
+
+        Raises:
+            ShapeError: x or u has another width.
+        """
+        X, U, single = self._batch(x, u)
+        Q = X[:, : self.window_.nq] + self._increment(X, U)
+        nxt = self.window_.advance(X, Q, U)
+        return nxt[0] if single else nxt
+
+    def linearize(self, x: ArrayLike, u: ArrayLike) -> tuple[Array, Array]:
+        """Return the analytic Jacobians (A, B) of `step`, with a leading axis for a batch."""
+        X, U, single = self._batch(x, u)
+        _, A, B = self.expand(X, U)
+        return (A[0], B[0]) if single else (A, B)
+
+    def predict(self, x0: ArrayLike, U: ArrayLike, relift: bool = True) -> Array:
+        """Roll out from x0 (nx,) under U (T, nu); also batched, (n, nx) and (n, T, nu).
+
+        Args:
+            x0: Initial state.
+            U: Inputs.
+            relift: True re-evaluates the network (or the lift) at every step. False runs the linear recursion that
+                was fixed at x0: the lifted one for `EDMDc`, the Jacobian at (x0, U[0]) for other models.
+
+        Returns:
+            States (T + 1, nx), row 0 is x0; (n, T + 1, nx) for a batch.
+        """
+        start, inputs, single = self._roll_out_input(x0, U)
+        with np.errstate(over="ignore", invalid="ignore"):
+            path = self._relifted(start, inputs) if relift else self._linear_roll_out(start, inputs)
+        return path[0] if single else path
+
+    def _relifted(self, X: Array, U: Array) -> Array:
+        path = np.empty((len(X), U.shape[1] + 1, self.nx))
+        path[:, 0] = X
+        for k in range(U.shape[1]):
+            path[:, k + 1] = self.step(path[:, k], U[:, k])
+        return path
+
+    def _linear_roll_out(self, X: Array, U: Array) -> Array:
+        F, A, B = self.expand(X, U[:, 0])
+        path = np.empty((len(X), U.shape[1] + 1, self.nx))
+        path[:, 0] = X
+        for k in range(U.shape[1]):
+            dx, du = path[:, k] - X, U[:, k] - U[:, 0]
+            path[:, k + 1] = F + np.einsum("nij,nj->ni", A, dx) + np.einsum("nij,nj->ni", B, du)
+        return path
+
+    def encode(self, Y: ArrayLike, U: ArrayLike = ()) -> Array:
+        """Return the state (nx,) from the last `delays + 1` observations and the `delays` inputs between them.
+
+        Args:
+            Y: Observations (delays + 1, ny), oldest first; (ny,) where there are no delays.
+            U: Inputs (delays, nu), oldest first.
+        """
+        window = self._fitted
+        return window.encode(np.atleast_2d(np.asarray(Y, dtype=float)), np.asarray(U, dtype=float))
+
+    def output(self, x: ArrayLike) -> Array:
+        """Return the observation y (ny,) of a state (nx,), or (..., ny) of (..., nx)."""
+        return self._fitted.chart.to_observations(np.asarray(x, dtype=float)[..., : self._fitted.nq])
+
+    def difference(self, x: ArrayLike, other: ArrayLike) -> Array:
+        """Return x - other with angles wrapped into [-pi, pi)."""
+        return self._fitted.difference(np.array(x, dtype=float), np.asarray(other, dtype=float))
+
+    def score(self, rollouts: Rollouts, horizon: int = 1) -> float:
+        """Return the share of the motion explained over `horizon` re-lifted steps; 1 is perfect, 0 is "stands still".
+
+        Each step's error is set against the coordinate's own change over as many steps, so one step cannot look
+        good merely because little changes in it.
+        """
+        window = self._fitted
+        error, motion = np.zeros(window.nq), np.zeros(window.nq)
+        for Y, U in rollouts:
+            n = len(U) - window.delays - horizon + 1
+            if n < 1:
+                continue
+            X, inputs = window.states(Y, U), U[window.delays :]
+            windows = np.stack([inputs[k : k + n] for k in range(horizon)], axis=1)
+            path = self.predict(X[:n], windows)
+            for k in range(1, horizon + 1):
+                error += np.square(window.difference(path[:, k], X[k : k + n])[:, : window.nq]).sum(axis=0)
+                motion += np.square(window.difference(X[k : k + n], X[:n])[:, : window.nq]).sum(axis=0)
+        if not motion.any():
+            raise DataError(f"no episode holds {window.delays + horizon} transitions of motion to score {horizon} steps on.")
+        moving = motion > 0
+        return float(1.0 - np.mean(error[moving] / motion[moving]))
+
+    def check_dt(self, dt: float, what: str = "this") -> None:
+        """Raise SamplingTimeError unless `dt` [s] is the model's own."""
+        if abs(dt - self.dt) > 1e-6 * self.dt:
+            raise SamplingTimeError(what, self.dt, dt)
+
+    # ------------------------------------------------------------------ files
+    def save(self, path: str | Path) -> Path:
+        """Write the fitted model to one .npz without pickle; `koopctl.load` reads it."""
+        header, arrays = self.pack()
+        return write_archive(path, "model", header, arrays | self._gram_.arrays())
+
+    def pack(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Return a JSON-able header and the arrays that rebuild this model (without its Gram matrices)."""
+        window = self._fitted
+        header = {
+            "type": type(self).__name__,
+            "params": {k: v for k, v in self.get_params(deep=False).items() if not hasattr(v, "get_params")},
+            "chart": window.chart.to_dict(),
+            "delays": window.delays,
+            "dt": self.dt_,
+            "u_names": self.u_names_,
+            "sensors": self.sensors_,
+            "notes": self.notes_,
+        }
+        arrays = {"envelope_low": self.envelope_.low, "envelope_high": self.envelope_.high}
+        arrays |= {"input_low": self.input_range_.low, "input_high": self.input_range_.high}
+        return header, arrays | self._arrays()
+
+    def unpack(self, header: dict[str, Any], arrays: dict[str, Array]) -> Self:
+        """Set everything `pack` wrote on a freshly constructed model."""
+        self.window_ = Window(Chart.from_dict(header["chart"]), header["delays"], len(header["u_names"]))
+        self.dt_, self.u_names_ = float(header["dt"]), tuple(header["u_names"])
+        self.sensors_, self.notes_ = tuple(header["sensors"]), tuple(header["notes"])
+        self.envelope_ = Envelope(arrays["envelope_low"], arrays["envelope_high"])
+        self.input_range_ = Envelope(arrays["input_low"], arrays["input_high"])
+        if "gram_n" in arrays:
+            self._gram_ = Gram.restore(arrays)
+        self._restore(arrays)
+        return self
+
+    @abstractmethod
+    def _arrays(self) -> dict[str, Array]:
+        """Return the fitted arrays of this kind of model."""
+
+    @abstractmethod
+    def _restore(self, arrays: dict[str, Array]) -> None:
+        """Set what `_arrays` returned."""
+
+    # ------------------------------------------------------------------ input
+    def _batch(self, x: ArrayLike, u: ArrayLike) -> tuple[Array, Array, bool]:
+        X, U = np.asarray(x, dtype=np.float64), np.asarray(u, dtype=np.float64)
+        single = X.ndim == 1
+        if single:
+            X, U = X[None], U.reshape(1, -1)
+        if X.ndim != 2 or U.ndim != 2 or X.shape[1] != self.nx or U.shape[1] != self.nu or len(X) != len(U):
+            raise ShapeError(
+                f"x has shape {np.shape(x)} and u {np.shape(u)}, expected ({self.nx},) and ({self.nu},), "
+                f"or (n, {self.nx}) and (n, {self.nu}); make a state from observations with encode()."
+            )
+        return X, U, single
+
+    def _roll_out_input(self, x0: ArrayLike, U: ArrayLike) -> tuple[Array, Array, bool]:
+        single = np.ndim(x0) == 1
+        if single:
+            x0, U = np.asarray(x0)[None], np.asarray(U)[None]
+        start = as_array("x0", x0, ("n", self.nx))
+        return start, as_array("U", U, (len(start), "T", self.nu)), single

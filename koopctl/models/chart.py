@@ -1,0 +1,211 @@
+"""Which numbers of an observation are free: angles behind (cos, sin) pairs, dependent and constant columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from koopctl.arrays import Array
+from koopctl.errors import DataError
+
+_CIRCLE = 1e-3  # largest rms of c^2 + s^2 - 1
+_DEPENDENT = 1e-5  # a column this close (relative) to a combination of others is one; observations are often float32
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Coordinates q on the manifold the observations y lie on.
+
+    An observation that holds cos and sin of an angle has one number too many: nothing is ever observed off the
+    circle, and a model that may leave it invents unstable modes there. So the pair becomes one angle coordinate, and
+    columns that are constant or linear in the others are reconstructed instead of modelled. The kept columns of y,
+    in their order, are the embedding e: linear coordinates appear as themselves, an angle as its cos and sin.
+
+    Attributes:
+        names: Names of the nq coordinates.
+        y_names: Names of the ny observations.
+        kept: Columns of y in the embedding, (ne,).
+        linear: (2, nl) positions of the linear coordinates in q and in e.
+        circle: (3, na) positions of each angle in q and of its cos and sin in e.
+        dropped: Columns of y that are reconstructed.
+        D: y[dropped] = D e + offset.
+        offset: See D.
+    """
+
+    names: tuple[str, ...]
+    y_names: tuple[str, ...]
+    kept: np.ndarray
+    linear: np.ndarray
+    circle: np.ndarray
+    dropped: np.ndarray
+    D: Array
+    offset: Array
+
+    @classmethod
+    def plain(cls, names: Sequence[str]) -> Chart:
+        """Return the chart in which every observation is its own coordinate."""
+        return cls._assemble(tuple(names), np.arange(len(names)), [], np.zeros(0, int), np.zeros((0, len(names))), np.zeros(0))
+
+    @classmethod
+    def detect(cls, Y: Array, names: Sequence[str]) -> Chart:
+        """Find angles, dependent and constant columns in observations Y (n, ny)."""
+        mean = Y.mean(axis=0)
+        moves = Y.std(axis=0) > 1e-9 * (1.0 + np.abs(mean))
+        if not moves.any():
+            raise DataError("no measured state ever changes; record motion before fitting a model.")
+        pairs = _circles(Y, names, np.flatnonzero(moves))
+        on_circle = {i for pair in pairs for i in pair}
+        kept, dropped = _independent(Y - mean, np.flatnonzero(moves), on_circle)
+        dropped = np.sort(np.concatenate([dropped, np.flatnonzero(~moves)]))
+        E = Y[:, kept] - mean[kept]
+        D = np.linalg.lstsq(E, Y[:, dropped] - mean[dropped], rcond=None)[0].T if len(dropped) else np.zeros((0, len(kept)))
+        D[np.abs(D) < 1e-9] = 0.0
+        return cls._assemble(tuple(names), kept, pairs, dropped, D, mean[dropped] - D @ mean[kept])
+
+    @property
+    def nq(self) -> int:
+        """Number of coordinates."""
+        return len(self.names)
+
+    @property
+    def ne(self) -> int:
+        """Number of embedding columns."""
+        return len(self.kept)
+
+    @property
+    def angles(self) -> np.ndarray:
+        """Positions of the angle coordinates in q."""
+        return self.circle[0]
+
+    def to_coordinates(self, Y: Array) -> Array:
+        """Return coordinates q (..., nq) of observations y (..., ny); angles lie in (-pi, pi]."""
+        E = Y[..., self.kept]
+        q = np.empty((*Y.shape[:-1], self.nq))
+        q[..., self.linear[0]] = E[..., self.linear[1]]
+        q[..., self.circle[0]] = np.arctan2(E[..., self.circle[2]], E[..., self.circle[1]])
+        return q
+
+    def embed(self, q: Array) -> Array:
+        """Return the embedding e (..., ne) of coordinates q (..., nq)."""
+        E = np.empty((*q.shape[:-1], self.ne))
+        E[..., self.linear[1]] = q[..., self.linear[0]]
+        E[..., self.circle[1]] = np.cos(q[..., self.circle[0]])
+        E[..., self.circle[2]] = np.sin(q[..., self.circle[0]])
+        return E
+
+    def to_observations(self, q: Array) -> Array:
+        """Return observations y (..., ny) of coordinates q (..., nq)."""
+        E = self.embed(q)
+        Y = np.empty((*q.shape[:-1], len(self.y_names)))
+        Y[..., self.kept] = E
+        Y[..., self.dropped] = E @ self.D.T + self.offset
+        return Y
+
+    def to_dict(self) -> dict[str, object]:
+        """Return a JSON-able description."""
+        return {f.name: np.asarray(getattr(self, f.name)).tolist() for f in fields(self)}
+
+    @classmethod
+    def from_dict(cls, header: dict[str, object]) -> Chart:
+        """Rebuild from `to_dict`."""
+        integer = {"kept": (-1,), "linear": (2, -1), "circle": (3, -1), "dropped": (-1,)}
+        values: dict[str, object] = {k: np.array(header[k], dtype=int).reshape(shape) for k, shape in integer.items()}
+        values |= {k: tuple(header[k]) for k in ("names", "y_names")}  # type: ignore[arg-type]
+        ne = len(np.atleast_1d(values["kept"]))  # type: ignore[arg-type]
+        values["D"] = np.array(header["D"], dtype=float).reshape(-1, ne)
+        values["offset"] = np.array(header["offset"], dtype=float).reshape(-1)
+        return cls(**values)  # type: ignore[arg-type]
+
+    def describe(self) -> list[str]:
+        """Return one sentence for each thing that was found."""
+        lines = [
+            f"{self.y_names[self.kept[c]]} and {self.y_names[self.kept[s]]} are cos and sin of one angle: "
+            f"the state holds the angle '{self.names[q]}'."
+            for q, c, s in self.circle.T
+        ]
+        for row, column in zip(self.D, self.dropped, strict=True):
+            sources = [self.y_names[i] for i in self.kept[np.abs(row) > 1e-9]]
+            how = f"a linear combination of {', '.join(sources)}" if sources else "constant"
+            lines.append(f"{self.y_names[column]} is {how}: it is reconstructed, not modelled.")
+        return lines
+
+    @classmethod
+    def _assemble(
+        cls,
+        y_names: tuple[str, ...],
+        kept: np.ndarray,
+        pairs: list[tuple[int, int]],
+        dropped: np.ndarray,
+        D: Array,
+        offset: Array,
+    ) -> Chart:
+        place = {int(column): position for position, column in enumerate(kept)}
+        partner = {member: pair for pair in pairs for member in pair}
+        names: list[str] = []
+        linear: list[tuple[int, int]] = []
+        circle: list[tuple[int, int, int]] = []
+        for column in (int(k) for k in kept):
+            pair = partner.get(column)
+            if pair is None:
+                linear.append((len(names), place[column]))
+                names.append(y_names[column])
+            elif column == min(pair):
+                circle.append((len(names), place[pair[0]], place[pair[1]]))
+                names.append(_angle_name(y_names[pair[0]], y_names[pair[1]]))
+        return cls(
+            tuple(names),
+            y_names,
+            np.asarray(kept, dtype=int),
+            np.array(linear, dtype=int).reshape(-1, 2).T,
+            np.array(circle, dtype=int).reshape(-1, 3).T,
+            np.asarray(dropped, dtype=int),
+            D,
+            offset,
+        )
+
+
+def _circles(Y: Array, names: Sequence[str], columns: np.ndarray) -> list[tuple[int, int]]:
+    """Return (cos, sin) column pairs; names that say so decide which is which, otherwise the first is cos."""
+    squares = Y[:, columns] ** 2
+    pairs: list[tuple[int, int]] = []
+    free = list(range(len(columns)))
+    while free:
+        i = free.pop(0)
+        best = [(float(np.sqrt(np.mean((squares[:, i] + squares[:, j] - 1.0) ** 2))), j) for j in free]
+        # Two columns near (1, 0) are no circle unless what one square loses the other gains.
+        best = [(rms, j) for rms, j in best if rms < min(_CIRCLE, 1e-2 * float(squares[:, j].std()))]
+        if best:
+            j = min(best)[1]
+            free.remove(j)
+            a, b = int(columns[i]), int(columns[j])
+            swap = "sin" in names[a].lower() or ("cos" in names[b].lower() and "cos" not in names[a].lower())
+            pairs.append((b, a) if swap else (a, b))
+    return pairs
+
+
+def _independent(centred: Array, columns: np.ndarray, protected: set[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Split columns into kept and linearly dependent ones; members of a circle are always kept."""
+    basis: list[Array] = []
+    kept, dropped = [], []
+    order = [c for c in columns if c in protected] + [c for c in columns if c not in protected]
+    for column in order:
+        v = centred[:, column] / np.linalg.norm(centred[:, column])
+        for _ in range(2):  # Gram-Schmidt twice is enough for orthogonality to rounding
+            for b in basis:
+                v = v - (b @ v) * b
+        residual = float(np.linalg.norm(v))
+        if residual > _DEPENDENT or column in protected:
+            kept.append(int(column))
+            if residual > 1e-12:
+                basis.append(v / residual)
+        else:
+            dropped.append(int(column))
+    return np.sort(np.array(kept, dtype=int)), np.array(dropped, dtype=int)
+
+
+def _angle_name(cos_name: str, sin_name: str) -> str:
+    stems = [re.sub(r"(?i)^(cos|sin)(ine)?[\s_(]*|[\s_(]*(cos|sin)(ine)?$|\)$", "", name) for name in (cos_name, sin_name)]
+    return stems[0] if stems[0] == stems[1] and stems[0] else f"angle({cos_name},{sin_name})"

@@ -1,0 +1,132 @@
+"""The sampled recurrent network: hidden units over state and input together, the outer layer by least squares."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from koopctl.arrays import Array
+from koopctl.features.sampled import SampledFeatures
+from koopctl.models.base import Model
+
+
+class SampledRNN(Model):
+    r"""Input-augmented model :math:`q_{k+1} = q_k + C\,\psi([w_k, u_k]) + L\,[w_k, u_k] + c`.
+
+    w are the regressors of the state (an angle appears as its cos and sin). The hidden units psi are sampled from
+    pairs of data points in (w, u) jointly, so that an input gain that depends on the state is learnt; C, L and c
+    are one ridge regression on the increments. Nothing is trained by gradient descent.
+
+    Attributes:
+        features_: The hidden layer, on standardised (w, u).
+        C_: Outer layer in physical units, (nq, nf).
+        L_: Linear part, (nq, nw + nu).
+        c_: Offset, (nq,).
+    """
+
+    def __init__(
+        self,
+        n_features: int = 300,
+        delays: int = 0,
+        ridge: float = 1e-10,
+        sampling: Literal["gradient", "uniform"] = "gradient",
+        activation: Literal["tanh", "relu"] = "tanh",
+        manifold: bool = True,
+        random_state: int = 0,
+    ) -> None:
+        """Set the parameters.
+
+        Args:
+            n_features: Number of hidden units.
+            delays: Older observations and inputs in the state; 0 when the state is measured.
+            ridge: Penalty of the least squares, relative to regressors of unit size.
+            sampling: How pairs of data points are drawn, "gradient" or "uniform".
+            activation: "tanh" or "relu".
+            manifold: Detect cos/sin pairs and dependent columns and keep the state on its manifold.
+            random_state: Seed of the sampling.
+        """
+        self.n_features = n_features
+        self.delays = delays
+        self.ridge = ridge
+        self.sampling = sampling
+        self.activation = activation
+        self.manifold = manifold
+        self.random_state = random_state
+
+    def _sample(self, X: Array, U: Array, dQ: Array) -> None:
+        S = np.concatenate([self.window_.embed(X), U], axis=1)
+        self.mean_, self.scale_ = S.mean(axis=0), spread(S)
+        self.gain_ = spread(dQ)
+        self.features_ = SampledFeatures(self.n_features, self.sampling, self.activation, self.random_state)
+        self.features_.fit((S - self.mean_) / self.scale_, dQ / self.gain_)
+
+    def _problem_size(self) -> tuple[int, int]:
+        return self.n_features + len(self.mean_) + 1, len(self.gain_)
+
+    def _regression(self, X: Array, U: Array, dQ: Array) -> tuple[Array, Array]:
+        S = (np.concatenate([self.window_.embed(X), U], axis=1) - self.mean_) / self.scale_
+        return np.concatenate([self.features_.transform(S), S, np.ones((len(S), 1))], axis=1), dQ / self.gain_
+
+    def _construct(self, theta: Array) -> None:
+        theta = theta * self.gain_[:, None]
+        nf = self.n_features
+        self.C_ = theta[:, :nf]
+        self.L_ = theta[:, nf:-1] / self.scale_
+        self.c_ = theta[:, -1] - self.L_ @ self.mean_
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Fold the standardisation into the hidden layer and precompute the Jacobian's outer products."""
+        V = self.features_.weights_ / self.scale_[:, None]
+        self._V = np.ascontiguousarray(V)
+        self._b = self.features_.biases_ - self.mean_ @ V
+        self._Ct = np.ascontiguousarray(self.C_.T)
+        self._Lt = np.ascontiguousarray(self.L_.T)
+        # dq/ds = sum_h C[:, h] slope_h V[:, h]: one matrix product per batch with these (nf, nq * (nw + nu)).
+        self._outer = np.einsum("qh,sh->hqs", self.C_, V).reshape(len(self._b), -1)
+
+    def _hidden(self, S: Array) -> Array:
+        H = S @ self._V
+        H += self._b
+        return np.tanh(H, out=H) if self.activation == "tanh" else np.maximum(H, 0.0, out=H)
+
+    def _increment(self, X: Array, U: Array) -> Array:
+        S = np.concatenate([self.window_.embed(X), U], axis=1)
+        return self._hidden(S) @ self._Ct + S @ self._Lt + self.c_
+
+    def expand(self, X: Array, U: Array) -> tuple[Array, Array, Array]:
+        """Return f (n, nx), A (n, nx, nx), B (n, nx, nu) at a batch, from one pass through the hidden layer."""
+        window = self.window_
+        n, nq = len(X), window.nq
+        W = window.embed(X)
+        S = np.concatenate([W, U], axis=1)
+        H = self._hidden(S)
+        Q = X[:, :nq] + (H @ self._Ct + S @ self._Lt + self.c_)
+        slope = self.features_.slope(H)
+        J = (slope @ self._outer).reshape(n, nq, S.shape[1]) + self.L_
+        A_q = window.chain(J[:, :, : window.nw], W)
+        A, B = np.zeros((n, window.nx, window.nx)), np.zeros((n, window.nx, window.nu))
+        A[:, :nq] = A_q
+        A[:, range(nq), range(nq)] += 1.0
+        B[:, :nq] = J[:, :, window.nw :]
+        if window.delays:
+            A[:, nq:], B[:, nq:] = window.shift
+        return window.advance(X, Q, U), A, B
+
+    def _arrays(self) -> dict[str, Array]:
+        scales = {"mean": self.mean_, "scale": self.scale_, "gain": self.gain_}
+        return scales | {"C": self.C_, "L": self.L_, "c": self.c_} | self.features_.arrays()
+
+    def _restore(self, arrays: dict[str, Array]) -> None:
+        self.mean_, self.scale_, self.gain_ = arrays["mean"], arrays["scale"], arrays["gain"]
+        self.C_, self.L_, self.c_ = arrays["C"], arrays["L"], arrays["c"]
+        self.features_ = SampledFeatures(self.n_features, self.sampling, self.activation, self.random_state)
+        self.features_.restore(arrays)
+        self._prepare()
+
+
+def spread(S: Array) -> Array:
+    """Return the standard deviation of each column, 1 where a column does not move."""
+    spread = S.std(axis=0)
+    return np.where(spread > 1e-12 * (1.0 + np.abs(S.mean(axis=0))), spread, 1.0)

@@ -1,0 +1,59 @@
+"""The verb that reads any file koopctl wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from koopctl.archive import read_archive
+from koopctl.controllers.designer import KINDS
+from koopctl.controllers.law import Law
+from koopctl.data.rollouts import Rollouts
+from koopctl.errors import FileFormatError, KoopctlError
+from koopctl.models.base import Model
+from koopctl.models.edmdc import EDMDc
+from koopctl.models.sampled_rnn import SampledRNN
+from koopctl.task import Task
+from koopctl.trajectory import Trajectory
+
+_MODELS: dict[str, type[Model]] = {"EDMDc": EDMDc, "SampledRNN": SampledRNN}
+
+
+def load(path: str | Path) -> Rollouts | Model | Law | Trajectory:
+    """Return whatever a file holds: rollouts, a model, a law or a trajectory.
+
+    Args:
+        path: A file written by one of their `save` methods.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        FileFormatError: The file is foreign, damaged or of a newer version; nothing was loaded.
+    """
+    kind, header, arrays = read_archive(path)
+    try:
+        if kind == "rollouts":
+            return Rollouts.load(path)
+        if kind == "trajectory":
+            return Trajectory.load(path)
+        if kind == "model":
+            return _model(header, arrays)
+        if kind == "law":
+            return _law(header, arrays)
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise FileFormatError(f"{path} lacks something a {kind} needs ({error}); write it again.") from None
+    raise FileFormatError(f"{path} holds a {kind}, which this koopctl does not know; upgrade koopctl.")
+
+
+def _model(header: dict[str, Any], arrays: dict[str, Any]) -> Model:
+    name = header["type"]
+    if name not in _MODELS:
+        raise FileFormatError(f"the file holds a model of type {name}, known are {', '.join(_MODELS)}; upgrade koopctl.")
+    return _MODELS[name](**header["params"]).unpack(header, arrays)
+
+
+def _law(header: dict[str, Any], arrays: dict[str, Any]) -> Law:
+    model = _model(header["model"], arrays)
+    try:
+        return KINDS[header["kind"]](model, Task.from_dict(header["task"]), **header["options"])
+    except KoopctlError as error:
+        raise FileFormatError(f"the law in the file cannot be designed again: {error}") from None
