@@ -42,9 +42,7 @@ def lifted_problem(law: LiftedMPC, x0: Array, u_last: Array) -> tuple[cp.Problem
     return cp.Problem(cp.Minimize(cost), constraints), u, zeta
 
 
-def _between(
-    value: cp.Expression, low: Array, high: Array, slack: cp.Variable | float
-) -> list[cp.Constraint]:
+def _between(value: cp.Expression, low: Array, high: Array, slack: cp.Variable | float) -> list[cp.Constraint]:
     """Return low - slack <= value <= high + slack for the finite bounds only."""
     rows: list[cp.Constraint] = []
     for i in np.flatnonzero(np.isfinite(low)):

@@ -7,9 +7,10 @@ from typing import ClassVar
 import numpy as np
 
 from koopctl.arrays import Array
-from koopctl.controllers.law import Answer, Law
+from koopctl.controllers.law import Answer, Law, RefusedError
 from koopctl.controllers.riccati import infinite_horizon
 from koopctl.models.base import Model
+from koopctl.models.edmdc import lifted_system
 from koopctl.task import Task
 
 
@@ -46,8 +47,6 @@ class LQR(Law):
         self.K, self.P = infinite_horizon(A, B, state_weight(self.model, self.wanted.Q), self.wanted.R + self.wanted.dR)
 
     def _lifted_gain(self) -> None:
-        from koopctl.models.edmdc import lifted_system
-
         system = lifted_system(self.model)
         nz, nx = len(system.A_), self.model.nx
         Q = np.zeros((nz, nz))
@@ -55,17 +54,16 @@ class LQR(Law):
         self.K_lifted, self.P = infinite_horizon(system.A_, system.B_, Q, self.wanted.R + self.wanted.dR)
 
     def _act(self, x: Array) -> Answer:
-        if not self.lifted:
-            answer = self._gain(x, "")
-            if answer is not None:
-                answer.status = "solved"
-                return answer
-        from koopctl.models.edmdc import lifted_system
-
-        system = lifted_system(self.model)
-        near = self.steady.x + self.model.difference(x, self.steady.x)
-        dz = system.lift_state(near) - system.lift_state(self.steady.x)
-        return Answer(self.steady.u - self.K_lifted @ dz)
+        if self.lifted:
+            system = lifted_system(self.model)
+            near = self.steady.x + self.model.difference(x, self.steady.x)
+            dz = system.lift_state(near) - system.lift_state(self.steady.x)
+            return Answer(self.steady.u - self.K_lifted @ dz)
+        answer = self._gain(x, "")
+        if answer is None:
+            raise RefusedError("not_finite")
+        answer.status = "solved"
+        return answer
 
     def options(self) -> dict[str, object]:
         """Return the options of the design."""

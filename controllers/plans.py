@@ -10,8 +10,9 @@ from koopctl.controllers.steady import Steady, half_ranges
 from koopctl.models.base import Model
 from koopctl.task import ResolvedTask
 
+_REACH = 1.5  # how far a random change reaches, in half ranges of the input; beyond 1 the bounds are met more often
 
-LEV=1.0
+
 class Plans:
     """Cost and roll-outs of plans X (N + 1, nx), U (N, nu) for one model, task and steady pair."""
 
@@ -78,22 +79,26 @@ class Plans:
         """Return U inside the input bounds."""
         return np.clip(U, self.task.u_min, self.task.u_max)
 
-    def limit(self, U: Array, u_last: Array) -> Array:
-        """Return input sequences (n, N, nu) inside the input and rate bounds."""
-        if not np.isfinite(self.task.du_max).any():
-            return self.clip(U)
-        U, last = self.clip(U), np.broadcast_to(u_last, U[:, 0].shape)
-        for k in range(U.shape[1]):
-            last = U[:, k] = np.clip(U[:, k], last - self.task.du_max, last + self.task.du_max)
-        return U
+    def roll_out(self, x0: Array, U: Array, u_last: Array) -> tuple[Array, Array]:
+        """Return states (n, N + 1, nx) and inputs (n, N, nu) from x0 under input sequences (n, N, nu).
 
-    def roll_out(self, x0: Array, U: Array) -> Array:
-        """Return the states (n, N + 1, nx) from x0 under input sequences (n, N, nu)."""
+        A plan that comes to where the LQR stays inside the bounds is handed to the LQR there: in open loop an
+        unstable target can be reached but never held.
+        """
         X = np.empty((len(U), U.shape[1] + 1, len(x0)))
         X[:, 0] = x0
+        last = np.broadcast_to(u_last, U[:, 0].shape)
         for k in range(U.shape[1]):
+            u = self.clip(U[:, k])
+            if self.K is not None:
+                e = self.model.window_.difference(X[:, k], self.steady.x)
+                lqr = self.steady.u - e @ self.K.T
+                caught = ((lqr >= self.task.u_min) & (lqr <= self.task.u_max)).all(axis=1)
+                caught &= (np.abs(e[:, : len(self.half)]) <= self.half).all(axis=1)
+                u[caught] = lqr[caught]
+            last = U[:, k] = np.clip(u, last - self.task.du_max, last + self.task.du_max)
             X[:, k + 1] = self.model.step(X[:, k], U[:, k])
-        return X
+        return X, U
 
     def home(self, x0: Array) -> tuple[Array, Array]:
         """Return the plan of the LQR from x0, or of the steady input where there is no LQR."""
@@ -127,40 +132,53 @@ class Plans:
 
     # ------------------------------------------------------------------ search
     def candidates(self, X: Array, U: Array, count: int, rng: np.random.Generator) -> Array:
-        """Return input sequences (count + 3, N, nu): the plan, the LQR's, the steady input, and perturbed plans."""
+        """Return input sequences (count + 3, N, nu): the plan, the LQR's, the steady input, and `count` random ones.
+
+        The random ones are piecewise constant with 1 to about 9 pieces. Half of them are added to the plan; half
+        start from scratch and only switch between the bounds, which is where the inputs of a swing-up lie.
+        """
         N, nu = U.shape
         fixed = np.stack([U, self.home(X[0])[1], np.broadcast_to(self.clip(self.steady.u), U.shape)])
-        half = (self.input_high - self.input_low) / 2
-        # Piecewise-constant changes on three time scales: the whole horizon, a third and a ninth of it.
-        pieces = np.maximum(1, N // 3 ** (np.arange(count) % 3))
-        levels = LEV * rng.uniform(-1.0, 1.0, size=(count, N, nu)) * half
-        index = np.arange(N)[None] // pieces[:, None]
-        change = np.take_along_axis(levels, index[:, :, None], axis=1)
-        return np.concatenate([fixed, U + change])
+        half, middle = (self.input_high - self.input_low) / 2, (self.input_high + self.input_low) / 2
+        rate = 3.0 ** rng.uniform(0.0, 2.0, size=(count, 1, 1)) / N
+        piece = np.cumsum(rng.random((count, N, nu)) < rate, axis=1)
+        change = np.take_along_axis(rng.uniform(-1.0, 1.0, size=(count, N + 1, nu)), piece, axis=1)
+        added = U + _REACH * half * change[::2]
+        switched = middle + half * np.sign(change[1::2])
+        return np.concatenate([fixed, added, switched])
 
-    def best_of(self, U: Array, x0: Array, u_last: Array) -> tuple[Array, Array]:
-        """Return the cheapest of the input sequences (n, N, nu), with its roll-out."""
-        U = self.limit(U, u_last)
+    def best_of(self, x0: Array, U: Array, u_last: Array) -> tuple[Array, Array, float]:
+        """Return the cheapest of the input sequences (n, N, nu) with its roll-out and cost."""
         with np.errstate(all="ignore"):
-            X = self.roll_out(x0, U)
-            best = int(np.argmin(self.cost(X, U, u_last)))
-        return X[best], U[best]
+            X, U = self.roll_out(x0, U, u_last)
+            cost = self.cost(X, U, u_last)
+        best = int(np.argmin(cost))
+        return X[best], U[best], float(cost[best])
 
-    def line_search(
-        self, X: Array, U: Array, dX: Array, dU: Array, gains: Array, lengths: Array, u_last: Array
-    ) -> tuple[Array, Array]:
-        """Roll out U + length dU, held to the corrected states by the Riccati gains, and return the cheapest plan."""
+    def follow(
+        self,
+        X: Array,
+        U: Array,
+        gains: Array,
+        u_last: Array,
+        lengths: Array,
+        dX: Array | float = 0.0,
+        dU: Array | float = 0.0,
+    ) -> tuple[Array, Array, float]:
+        """Roll out U + length dU, held to X + length dX by feedback gains, and return the cheapest plan and its cost."""
         window, N, nx = self.model.window_, len(U), X.shape[1]
-        scale = np.append(lengths, 0.0)[:, None]
-        states = np.empty((len(scale), N + 1, nx))
-        inputs = np.empty((len(scale), N, U.shape[1]))
+        states = np.empty((len(lengths), N + 1, nx))
+        inputs = np.empty((len(lengths), N, U.shape[1]))
+        aim = X + lengths[:, None, None] * dX
+        feed = U + lengths[:, None, None] * dU
         states[:, 0] = X[0]
         last = np.broadcast_to(u_last, inputs[:, 0].shape)
         with np.errstate(all="ignore"):
             for k in range(N):
-                off = window.difference(states[:, k], X[k] + scale * dX[k])
-                u = self.clip(U[k] + scale * dU[k] + off @ gains[k, :, :nx].T)
+                off = window.difference(states[:, k], aim[:, k])
+                u = self.clip(feed[:, k] + off @ gains[k, :, :nx].T)
                 last = inputs[:, k] = np.clip(u, last - self.task.du_max, last + self.task.du_max)
                 states[:, k + 1] = self.model.step(states[:, k], inputs[:, k])
-            best = int(np.argmin(self.cost(states, inputs, u_last)))
-        return states[best], inputs[best]
+            cost = self.cost(states, inputs, u_last)
+        best = int(np.argmin(cost))
+        return states[best], inputs[best], float(cost[best])

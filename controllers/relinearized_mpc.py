@@ -17,6 +17,8 @@ from koopctl.models.base import Model
 from koopctl.qp import QPSolution
 from koopctl.task import Task
 
+_LENGTHS = np.append(0.5 ** np.arange(6), 0.0)  # of the batched line search
+_FIRST_LOOK = 8  # times as many candidates where there is no plan yet
 _JUMP = 0.25  # an observation this far from the plan, in half ranges of the data, starts the plan anew
 
 
@@ -96,7 +98,7 @@ class RelinearizedMPC(Law):
         X, U, known = self._start(x)
         searching = not known or not (self._plans.at_home(X[0]) and self._plans.at_home(X[-1]))
         if searching and self.candidates:
-            X, U = self._plans.best_of(self._plans.candidates(X, U, self.candidates, self._rng), X[0], self._u_last)
+            X, U = self._search(X, U, known)
         for _ in range(self.iterations):
             X, U, solution = self._round(X, U, searching)
         if not np.isfinite(X).all() or not np.isfinite(U).all():
@@ -111,10 +113,22 @@ class RelinearizedMPC(Law):
         reason = "" if status == "solved" else "stopped_early"
         return Answer(U[0], status, reason, cost, X, U, detail)
 
+    def _search(self, X: Array, U: Array, known: bool) -> tuple[Array, Array]:
+        """Compare the plan, held to its course by its gains, with other plans; return the cheapest."""
+        # Which way to go is mostly decided at the start, so the first look around is the widest.
+        count = self.candidates * (1 if known else _FIRST_LOOK)
+        others = self._plans.candidates(X, U, count, self._rng)
+        *best, cost = self._plans.best_of(X[0], others, self._u_last)
+        if known:
+            *kept, kept_cost = self._plans.follow(X, U, self._gains, self._u_last, np.zeros(1))
+            best = kept if kept_cost <= cost else best
+        return best[0], best[1]
+
     def _start(self, x: Array) -> tuple[Array, Array, bool]:
         """Return the last plan shifted to now with x as its first state; a roll-out of the LQR where there is none."""
         if self._plan is not None:
             X, U = self._plans.shift(*self._plan, self._age + 1)
+            self._shift_gains(self._age + 1)
             jump = self.model.window_.difference(x, X[0])
             if (np.abs(jump)[: self.model.window_.nq] <= _JUMP * self._plans.half).all():
                 X[0] += jump  # keeps the plan's count of turns where x has wrapped
@@ -122,9 +136,14 @@ class RelinearizedMPC(Law):
         near = self.steady.x + self.model.window_.difference(x, self.steady.x)
         return *self._plans.home(near), False
 
+    def _shift_gains(self, steps: int) -> None:
+        last = self._gains[-1:]
+        self._gains = np.concatenate([self._gains[steps:], np.repeat(last, min(steps, len(self._gains)), axis=0)])
+
     def _round(self, X: Array, U: Array, searching: bool) -> tuple[Array, Array, QPSolution | None]:
         """Linearise along the plan, solve, and move the plan by the correction."""
         plan = self._linearised(X, U)
+        self._gains = plan.gains
         try:
             w, solution = self._constraints.solve(plan, X, U, self._u_last)
         except SolverError as error:
@@ -132,8 +151,8 @@ class RelinearizedMPC(Law):
         dU = plan.free_u + plan.T @ w
         dX = (plan.free_x + plan.S @ w)[:, : self.model.nx]
         if searching:
-            lengths = 0.5 ** np.arange(6)
-            return *self._plans.line_search(X, U, dX, dU, plan.gains, lengths, self._u_last), solution
+            X, U, _ = self._plans.follow(X, U, plan.gains, self._u_last, _LENGTHS, dX, dU)
+            return X, U, solution
         nq = self.model.window_.nq
         length = min(1.0, self.step_bound / max(float((np.abs(dX[1:, :nq]) / self._plans.half).max()), 1e-12))
         return X + length * dX, self._plans.clip(U + length * dU), solution

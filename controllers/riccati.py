@@ -20,7 +20,7 @@ def infinite_horizon(A: Array, B: Array, Q: Array, R: Array) -> tuple[Array, Arr
 
     try:
         K, P, poles = control.dlqr(A, B, Q, R)
-    except (ValueError, np.linalg.LinAlgError, control.ControlException) as error:
+    except (ValueError, np.linalg.LinAlgError) as error:
         raise DesignError(
             f"no stabilising LQR for this model and these weights ({error}); an unstable mode may be out of the "
             "input's reach or invisible to Q. Look at the eigenvalues of A, weigh more states, or record richer data."
@@ -53,9 +53,7 @@ class Condensed:
     gains: Array
 
 
-def condense(
-    A: Array, B: Array, d: Array, H: Array, h: Array, P: Array, p: Array, dx0: Array
-) -> Condensed:
+def condense(A: Array, B: Array, d: Array, H: Array, h: Array, P: Array, p: Array, dx0: Array) -> Condensed:
     r"""Solve the unconstrained horizon and condense the rest onto it.
 
     Minimise :math:`\sum_k \tfrac12 s_k^T H s_k + h_k^T s_k + \tfrac12 x_N^T P x_N + p^T x_N` with

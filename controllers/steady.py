@@ -115,5 +115,7 @@ def _describe(model: Model, task: ResolvedTask, v: Array, range_q: Array) -> Ste
         pairs = ", ".join(f"{name}={value:.4g}" for name, value in zip(model.state_names, x, strict=False))
         inputs = ", ".join(f"{name}={value:.4g}" for name, value in zip(model.u_names_, u, strict=True))
         note = f"the target is no equilibrium of the learnt model; the nearest steady pair is {pairs} with {inputs}"
-        note += f", which still drifts by {slipping:.1%} of the data's range a step." if slipping > _WORTH_SAYING else "."
+        note += (
+            f", which still drifts by {slipping:.1%} of the data's range a step." if slipping > _WORTH_SAYING else "."
+        )
     return Steady(x, u, drift, moved, note)

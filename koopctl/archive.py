@@ -36,7 +36,7 @@ def write_archive(path: str | Path, kind: str, header: Mapping[str, Any], arrays
     if target.suffix != ".npz":
         target = target.with_name(target.name + ".npz")
     target.parent.mkdir(parents=True, exist_ok=True)
-    plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    plain = {name: np.asarray(array) for name, array in arrays.items()}
     full = {"kind": kind, "version": VERSION, "header": dict(header)}
     full["sha256"] = _digest(full, plain)
     text = np.frombuffer(json.dumps(full).encode(), dtype=np.uint8)
@@ -53,7 +53,9 @@ def write_archive(path: str | Path, kind: str, header: Mapping[str, Any], arrays
     return target
 
 
-def read_archive(path: str | Path, kinds: str | tuple[str, ...] | None = None) -> tuple[str, dict[str, Any], dict[str, Any]]:
+def read_archive(
+    path: str | Path, kinds: str | tuple[str, ...] | None = None
+) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """Read and verify a file of `write_archive`.
 
     Args:
@@ -82,11 +84,15 @@ def _read_verified(source: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         with np.load(source, allow_pickle=False) as npz:
             arrays = {name: npz[name] for name in npz.files}
     except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile) as error:
-        raise FileFormatError(f"{source} is not a readable .npz file ({error}); restore it or write it again.") from None
+        raise FileFormatError(
+            f"{source} is not a readable .npz file ({error}); restore it or write it again."
+        ) from None
     except Exception as error:  # zlib.error, struct.error and RuntimeError surface from damaged zip members
         raise FileFormatError(f"{source} is damaged ({error}); restore it or write it again.") from None
     if _HEADER not in arrays:
-        raise FileFormatError(f"{source} was not written by koopctl (no header); see Rollouts(X, U, dt) to wrap raw arrays.")
+        raise FileFormatError(
+            f"{source} was not written by koopctl (no header); see Rollouts(X, U, dt) to wrap raw arrays."
+        )
     try:
         full = json.loads(arrays.pop(_HEADER).tobytes())
         version, digest = full["version"], full.pop("sha256")
@@ -94,7 +100,9 @@ def _read_verified(source: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     except (ValueError, KeyError, TypeError, AttributeError):
         raise FileFormatError(f"{source} has an unreadable header; restore it or write it again.") from None
     if version > VERSION:
-        raise FileFormatError(f"{source} has format version {version}, this koopctl reads up to {VERSION}; upgrade koopctl.")
+        raise FileFormatError(
+            f"{source} has format version {version}, this koopctl reads up to {VERSION}; upgrade koopctl."
+        )
     if digest != _digest(full, arrays):
         raise FileFormatError(f"{source} does not match its checksum; it was changed or damaged after it was written.")
     return full, arrays
@@ -103,9 +111,9 @@ def _read_verified(source: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def _digest(full: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
     checksum = hashlib.sha256(json.dumps(full, sort_keys=True).encode())
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
+        array = np.asarray(arrays[name])
         checksum.update(f"{name}|{array.dtype.str}|{array.shape}".encode())
-        checksum.update(array.tobytes())
+        checksum.update(array.tobytes())  # C order, whatever the memory's order
     return checksum.hexdigest()
 
 

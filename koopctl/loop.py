@@ -31,7 +31,9 @@ class Controller(Protocol):
         dt: Sampling time the law was designed for [s].
     """
 
-    dt: float
+    @property
+    def dt(self) -> float:
+        """Sampling time [s]."""
 
     def reset(self) -> None:
         """Forget the past; called before every run."""

@@ -47,7 +47,9 @@ def load(path: str | Path) -> Rollouts | Model | Law | Trajectory:
 def _model(header: dict[str, Any], arrays: dict[str, Any]) -> Model:
     name = header["type"]
     if name not in _MODELS:
-        raise FileFormatError(f"the file holds a model of type {name}, known are {', '.join(_MODELS)}; upgrade koopctl.")
+        raise FileFormatError(
+            f"the file holds a model of type {name}, known are {', '.join(_MODELS)}; upgrade koopctl."
+        )
     return _MODELS[name](**header["params"]).unpack(header, arrays)
 
 

@@ -78,7 +78,9 @@ class Task:
         q, u = tuple(q_names), tuple(u_names)
         R = as_weight("R", self.R, u)
         if u and np.linalg.eigvalsh(R)[0] <= 0.0:
-            raise DataError(f"R has eigenvalue {np.linalg.eigvalsh(R)[0]:.3g}; it must be positive: every input has its price.")
+            raise DataError(
+                f"R has eigenvalue {np.linalg.eigvalsh(R)[0]:.3g}; it must be positive: every input has its price."
+            )
         u_min, u_max = _bounds("u", self.u_min, self.u_max, u)
         y_min, y_max = _bounds("y", self.y_min, self.y_max, q)
         du_max = as_vector("du_max", np.inf if self.du_max is None else self.du_max, u, default=np.inf, finite=False)

@@ -37,9 +37,7 @@ def test_an_interrupt_keeps_the_finished_episodes(jobs, whole_group, tmp_path):
     """A real SIGINT to the process, and as from a terminal to all of them: whole episodes, a warning and a note."""
     log = tmp_path / "log"
     arguments = [sys.executable, "-c", INTERRUPTED, str(jobs), os.path.dirname(__file__), str(log)]
-    run = subprocess.Popen(
-        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    run = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 60
     while not log.exists() or log.stat().st_size < 250:  # five blocks begun: the first two are done
         assert run.poll() is None and time.monotonic() < deadline

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from koopctl.arrays import Array, as_array, as_names, as_vector
 from koopctl.errors import DataError, UnknownNameError
 
-_HOLD_STEPS = 5  # default hold of the stepwise signals, in samples
+_HOLD_STEPS = 2  # default hold of the stepwise signals, in samples
 _MEMORY_STEPS = 10  # default correlation time of the noise, in samples
 _TOP = 0.1  # default upper edge of a band, in cycles a sample: ten samples a period
 _DRAWS = 16  # phase sets a multisine tries for a low crest factor

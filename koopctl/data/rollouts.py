@@ -156,7 +156,11 @@ class Rollouts:
             "sensors": self.sensors,
             "notes": self.notes,
         }
-        arrays = {"X": np.concatenate(self.X), "U": np.concatenate(self.U), "lengths": np.array([len(u) for u in self.U])}
+        arrays = {
+            "X": np.concatenate(self.X),
+            "U": np.concatenate(self.U),
+            "lengths": np.array([len(u) for u in self.U]),
+        }
         return write_archive(path, "rollouts", header, arrays)
 
     @classmethod
@@ -180,7 +184,9 @@ class Rollouts:
 def _width(array: ArrayLike) -> int:
     shape = np.shape(array)
     if len(shape) != 2:
-        raise ShapeError(f"episode 0 has shape {shape}, expected (time, columns); reshape a single column with [:, None].")
+        raise ShapeError(
+            f"episode 0 has shape {shape}, expected (time, columns); reshape a single column with [:, None]."
+        )
     return int(shape[1])
 
 

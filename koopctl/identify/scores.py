@@ -52,6 +52,8 @@ def prediction_errors(model: Model, rollouts: Rollouts, horizon: int = 50, max_s
     model.check_dt(rollouts.dt, "the data")
     starts, inputs, truths = [], [], []
     for Y, U in rollouts:
+        if len(U) < window.delays + horizon:
+            continue
         X, U = window.states(Y, U), U[window.delays :]
         for k in range(len(U) - horizon + 1):
             starts.append(X[k])
@@ -59,10 +61,12 @@ def prediction_errors(model: Model, rollouts: Rollouts, horizon: int = 50, max_s
             truths.append(X[k + 1 : k + horizon + 1, : window.nq])
     if not starts:
         longest = max(len(u) for u in rollouts.U)
-        raise DataError(f"no episode holds {horizon} steps beyond the delays; the longest has {longest}: lower horizon.")
+        raise DataError(
+            f"no episode holds {horizon} steps beyond the delays; the longest has {longest}: lower horizon."
+        )
     chosen = np.unique(np.linspace(0, len(starts) - 1, min(max_starts, len(starts))).astype(int))
     x0, U0, truth = (np.array([part[i] for i in chosen]) for part in (starts, inputs, truths))
-    spread = np.concatenate([window.states(Y, U)[:, : window.nq] for Y, U in rollouts]).std(axis=0)
+    spread = window.chart.to_coordinates(np.concatenate(rollouts.X)).std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
 
     def rms(relift: bool) -> Array:

@@ -70,7 +70,9 @@ class Model(BaseEstimator, ABC):
         if first:
             self._adopt(rollouts)
         elif (rollouts.x_names, rollouts.u_names) != (self.window_.chart.y_names, self.u_names_):
-            raise DataError(f"partial_fit needs the columns of the first fit, {self.window_.chart.y_names}, {self.u_names_}.")
+            raise DataError(
+                f"partial_fit needs the columns of the first fit, {self.window_.chart.y_names}, {self.u_names_}."
+            )
         self.check_dt(rollouts.dt, "the data")
         X, U, dQ = self.window_.transitions(rollouts)
         box, inputs = Envelope.around(self.window_.embed(X)), Envelope.around(U)
@@ -233,7 +235,9 @@ class Model(BaseEstimator, ABC):
                 error += np.square(window.difference(path[:, k], X[k : k + n])[:, : window.nq]).sum(axis=0)
                 motion += np.square(window.difference(X[k : k + n], X[:n])[:, : window.nq]).sum(axis=0)
         if not motion.any():
-            raise DataError(f"no episode holds {window.delays + horizon} transitions of motion to score {horizon} steps on.")
+            raise DataError(
+                f"no episode holds {window.delays + horizon} transitions of motion to score {horizon} steps on."
+            )
         moving = motion > 0
         return float(1.0 - np.mean(error[moving] / motion[moving]))
 

@@ -47,7 +47,9 @@ class Chart:
     @classmethod
     def plain(cls, names: Sequence[str]) -> Chart:
         """Return the chart in which every observation is its own coordinate."""
-        return cls._assemble(tuple(names), np.arange(len(names)), [], np.zeros(0, int), np.zeros((0, len(names))), np.zeros(0))
+        return cls._assemble(
+            tuple(names), np.arange(len(names)), [], np.zeros(0, int), np.zeros((0, len(names))), np.zeros(0)
+        )
 
     @classmethod
     def detect(cls, Y: Array, names: Sequence[str]) -> Chart:
@@ -61,7 +63,11 @@ class Chart:
         kept, dropped = _independent(Y - mean, np.flatnonzero(moves), on_circle)
         dropped = np.sort(np.concatenate([dropped, np.flatnonzero(~moves)]))
         E = Y[:, kept] - mean[kept]
-        D = np.linalg.lstsq(E, Y[:, dropped] - mean[dropped], rcond=None)[0].T if len(dropped) else np.zeros((0, len(kept)))
+        D = (
+            np.linalg.lstsq(E, Y[:, dropped] - mean[dropped], rcond=None)[0].T
+            if len(dropped)
+            else np.zeros((0, len(kept)))
+        )
         D[np.abs(D) < 1e-9] = 0.0
         return cls._assemble(tuple(names), kept, pairs, dropped, D, mean[dropped] - D @ mean[kept])
 
@@ -207,5 +213,7 @@ def _independent(centred: Array, columns: np.ndarray, protected: set[int]) -> tu
 
 
 def _angle_name(cos_name: str, sin_name: str) -> str:
-    stems = [re.sub(r"(?i)^(cos|sin)(ine)?[\s_(]*|[\s_(]*(cos|sin)(ine)?$|\)$", "", name) for name in (cos_name, sin_name)]
+    stems = [
+        re.sub(r"(?i)^(cos|sin)(ine)?[\s_(]*|[\s_(]*(cos|sin)(ine)?$|\)$", "", name) for name in (cos_name, sin_name)
+    ]
     return stems[0] if stems[0] == stems[1] and stems[0] else f"angle({cos_name},{sin_name})"

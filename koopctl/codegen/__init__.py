@@ -1,0 +1,1 @@
+"""C sources of a designed law, and the proof that they agree with it."""
