@@ -24,7 +24,7 @@ def design(model: Model, task: Task, kind: Literal["lqr", "lifted", "relinearize
     Args:
         model: A fitted model.
         task: Target, weights, bounds, horizon.
-        kind: "relinearized", "lifted" or "lqr"; by default the lifted MPC for a linear lift, else the re-linearised one.
+        kind: "relinearized", "lifted" or "lqr"; by default "lifted" for a linear lift, else "relinearized".
 
     Raises:
         UnknownNameError: There is no such kind.

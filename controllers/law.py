@@ -16,10 +16,10 @@ from numpy.typing import ArrayLike
 
 from koopctl.archive import write_archive
 from koopctl.arrays import Array, index_of
-from koopctl.controllers.steady import Steady, nearest_steady
-from koopctl.errors import DesignError, ShapeError
+from koopctl.controllers.steady import Steady, nearest_steady, resolve
+from koopctl.errors import DesignError, KoopctlError
 from koopctl.models.base import Model
-from koopctl.task import ResolvedTask, Task
+from koopctl.task import Task
 
 _LOG = logging.getLogger("koopctl")
 
@@ -58,7 +58,7 @@ class Law(ABC):
     (stopped early), "shifted" (the last plan, one step further), "lqr" (the gain at the target, clipped) and "safe"
     (the task's safe input). u always keeps the input and rate bounds; rate bounds count from the safe input at the
     start. `info` holds `status` (the rung), `reason` (why), `solve_time` [s], `cost`, `plan`, `plan_u` and `excess`
-    (how far the state lies outside the training data, in half widths of its box).
+    (how far the state lies outside the training data, in half widths of its box; NaN where there is no state).
 
     Attributes:
         model: The learnt model.
@@ -86,7 +86,7 @@ class Law(ABC):
             raise DesignError("the model has no inputs, so there is nothing to control; record data with inputs.")
         self.model = model
         self.task = task
-        self.wanted = _resolve(model, task)
+        self.wanted = resolve(model, task)
         self.steady: Steady = nearest_steady(model, self.wanted)
         self.notes: list[str] = [self.steady.note] if self.steady.note else []
         self.K: Array | None = None
@@ -117,14 +117,15 @@ class Law(ABC):
 
         Args:
             y: The full observation (as long as the model's sensors), or just the selected measured states (ny,).
-            reference: Another target for this step, (nq,) or (ny,); None keeps the task's.
+            reference: Another target for this step, as long as y or (nq,); None keeps the task's.
 
         Returns:
             `(u, info)`, u (nu,) inside the bounds whatever y is.
         """
         start = time.perf_counter()
         try:
-            answer = self._ladder(y, reference)
+            with np.errstate(all="ignore"):  # what overflows is refused by its value
+                answer = self._ladder(y, reference)
         # A loop must get an input whatever happens here; the reason code carries the fault to the log.
         except Exception as error:
             answer = Answer(self.wanted.u_safe, "safe", f"fault:{type(error).__name__}")
@@ -139,8 +140,9 @@ class Law(ABC):
             "reason": answer.reason,
             "solve_time": time.perf_counter() - start,
             "cost": answer.cost,
-            "plan": answer.plan,
-            "plan_u": answer.plan_u,
+            "plan": None if answer.plan is None else answer.plan.copy(),
+            "plan_u": None if answer.plan_u is None else answer.plan_u.copy(),
+            "excess": float("nan"),
             **answer.detail,
         }
         return u, info
@@ -159,13 +161,12 @@ class Law(ABC):
         x, fault = self._observe(y)
         if x is None:
             return self._without_state(fault)
-        excess = float(self.model.envelope_.excess(self.model.window_.embed(x[None]))[0])
+        excess = float(self.model.excess(x[None])[0])
         detail = {"excess": excess}
         if excess > 1.0 and not reason:
             reason = "outside_data"
         try:
-            with np.errstate(all="ignore"):
-                answer = self._act(x)
+            answer = self._act(x)
             if not np.isfinite(answer.u).all():
                 raise RefusedError("not_finite")
         except RefusedError as refusal:
@@ -204,8 +205,8 @@ class Law(ABC):
         """Return the state made from y and the history, or None and the reason."""
         window = self.model.window_
         try:
-            value = np.asarray(y, dtype=np.float64)
-        except (TypeError, ValueError):
+            value = np.array(y, dtype=np.float64)  # a copy: loops reuse their buffers
+        except (TypeError, ValueError, OverflowError):
             value, fault = np.zeros(0), "not_numeric"
         else:
             fault = "wrong_shape"
@@ -228,8 +229,7 @@ class Law(ABC):
         """Where an observation is missing, put the model's own prediction into the history."""
         if self._x is None:
             return
-        with np.errstate(all="ignore"):
-            nxt = self.model.step(self._x, self._u_last)
+        nxt = self.model.step(self._x, self._u_last)
         if np.isfinite(nxt).all():
             self._x = nxt
             self._ys.append(self.model.output(nxt))
@@ -241,9 +241,9 @@ class Law(ABC):
         return np.clip(near, task.u_min, task.u_max)
 
     def _remember(self, u: Array) -> None:
-        self._u_last = u
+        self._u_last = u.copy()  # u itself is the caller's from here on
         if self.model.window_.delays:
-            self._us.append(u)
+            self._us.append(self._u_last)
 
     def _retarget(self, reference: ArrayLike | None) -> str:
         """Move the steady pair to another target; the task's own comes back when no reference is given."""
@@ -252,18 +252,32 @@ class Law(ABC):
                 self._reference, (self.wanted, self.steady) = None, self._home
                 self._target_moved()
             return ""
-        try:
-            target = np.asarray(reference, dtype=np.float64)
-        except (TypeError, ValueError):
-            return "bad_reference"
-        if not np.isfinite(target).all() or target.shape not in ((self.model.window_.nq,), (len(self._columns),)):
+        target = self._goal(reference)
+        if target is None:
             return "bad_reference"
         if self._reference is None or not np.array_equal(target, self._reference):
-            self.wanted = _resolve(self.model, self.task.replace(target=target))
-            self.steady = nearest_steady(self.model, self.wanted)
+            before = self.wanted, self.steady
+            try:
+                self.wanted = resolve(self.model, self.task.replace(target=target))
+                self.steady = nearest_steady(self.model, self.wanted)
+                self._target_moved()
+            except (KoopctlError, ArithmeticError, ValueError):  # no law for this target: stay with the one there is
+                self.wanted, self.steady = before
+                self._target_moved()
+                return "bad_reference"
             self._reference = target
-            self._target_moved()
         return ""
+
+    def _goal(self, reference: ArrayLike) -> Array | None:
+        """Return a reference as coordinates (nq,) or measured states (ny,), None where it is neither."""
+        try:
+            target = np.array(reference, dtype=np.float64)
+        except (TypeError, ValueError, OverflowError):
+            return None
+        widths = (self.model.window_.nq, len(self._columns))
+        if target.shape == (len(self.model.sensors_),) and len(target) not in widths:
+            target = target[self._columns]
+        return target if target.shape in ((n,) for n in widths) and np.isfinite(target).all() else None
 
     @abstractmethod
     def _target_moved(self) -> None:
@@ -283,15 +297,3 @@ class Law(ABC):
         header, arrays = self.model.pack()
         full = {"kind": self.kind, "task": self.task.to_dict(), "options": self.options(), "model": header}
         return write_archive(path, "law", full, arrays)
-
-
-def _resolve(model: Model, task: Task) -> ResolvedTask:
-    """Resolve a task, accepting a full observation as target where the observation is redundant."""
-    chart = model.window_.chart
-    target = task.target
-    if not hasattr(target, "keys") and np.shape(target) == (len(chart.y_names),) != (chart.nq,):
-        y = np.asarray(target, dtype=float)
-        if not np.isfinite(y).all():
-            raise ShapeError("target holds NaN or inf; every entry must be finite.")
-        task = task.replace(target=chart.to_coordinates(y))
-    return task.resolve(chart.names, model.u_names_)

@@ -1,5 +1,8 @@
 """The lifted MPC's problem, written to be read: the specification the condensed program is tested against."""
 
+# mypy: disable-error-code="attr-defined"
+# cvxpy re-exports its functions with star imports, which mypy does not follow.
+
 from __future__ import annotations
 
 import cvxpy as cp
@@ -36,7 +39,7 @@ def lifted_problem(law: LiftedMPC, x0: Array, u_last: Array) -> tuple[cp.Problem
         constraints += [zeta[k + 1] == model.A_ @ zeta[k] + model.B_ @ (u[k] - steady.u) + law.drift]
         constraints += _between(u[k], task.u_min, task.u_max, 0.0)
         constraints += _between(u[k] - before, -task.du_max, task.du_max, 0.0)
-        constraints += _between(steady.x[:nq] + zeta[k + 1, :nq], task.y_min, task.y_max, slack)
+        constraints += _between(zeta[k + 1, :nq] + steady.x[:nq], task.y_min, task.y_max, slack)
     # Half of everything above is minimised by the law, so its slack price counts twice here.
     cost += task.slack_price * (2 * cp.sum(slack) + cp.sum_squares(slack))
     return cp.Problem(cp.Minimize(cost), constraints), u, zeta

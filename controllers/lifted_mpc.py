@@ -135,4 +135,6 @@ class LiftedMPC(Law):
     def _cost(self, Q: Array, U: Array) -> float:
         """Return the stage costs of a plan; the lifted terminal cost is left out, as its state is not formed."""
         e, du = Q[:-1] - self.steady.x[: Q.shape[1]], U - self.steady.u
-        return float(((e @ self.wanted.Q) * e).sum() + ((du @ self.wanted.R) * du).sum())
+        change = np.diff(U, axis=0, prepend=self._u_last[None])
+        pairs = ((e, self.wanted.Q), (du, self.wanted.R), (change, self.wanted.dR))
+        return float(sum(((v @ weight) * v).sum() for v, weight in pairs))

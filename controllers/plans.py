@@ -74,6 +74,16 @@ class Plans:
         total += task.slack_price * (2 * worst + worst**2).sum(axis=1)
         return np.where(np.isfinite(total), total, np.inf)
 
+    def merit(self, X: Array, U: Array, F: Array, u_last: Array) -> float:
+        """Return the cost of one plan plus an exact penalty on its defects F - X[1:].
+
+        A defect d met at a deviation e costs about 2 |e^T P d| later, which is at most 2 |e|_P |d|_P.
+        """
+        cost = float(self.cost(X[None], U[None], u_last)[0])
+        d, e = F - X[1:], self.model.window_.difference(X, self.steady.x)
+        size = np.sqrt(max(float(((e @ self.P) * e).sum(axis=1).max()), 1e-12))
+        return cost + 2.0 * size * float(np.sqrt(np.maximum(((d @ self.P) * d).sum(axis=1), 0.0)).sum())
+
     # ------------------------------------------------------------------ roll-outs
     def clip(self, U: Array) -> Array:
         """Return U inside the input bounds."""

@@ -96,8 +96,8 @@ class RelinearizedMPC(Law):
     # ------------------------------------------------------------------ one call
     def _act(self, x: Array) -> Answer:
         X, U, known = self._start(x)
-        searching = not known or not (self._plans.at_home(X[0]) and self._plans.at_home(X[-1]))
-        if searching and self.candidates:
+        searching = self.candidates > 0 and not (known and self._plans.at_home(X[-1]))
+        if searching:
             X, U = self._search(X, U, known)
         for _ in range(self.iterations):
             X, U, solution = self._round(X, U, searching)
@@ -141,8 +141,9 @@ class RelinearizedMPC(Law):
         self._gains = np.concatenate([self._gains[steps:], np.repeat(last, min(steps, len(self._gains)), axis=0)])
 
     def _round(self, X: Array, U: Array, searching: bool) -> tuple[Array, Array, QPSolution | None]:
-        """Linearise along the plan, solve, and move the plan by the correction."""
-        plan = self._linearised(X, U)
+        """Linearise along the plan, solve, and move the plan by as much of the correction as lowers the merit."""
+        F, A, B = self.model.expand(X[:-1], U)
+        plan = self._condensed(X, U, F, A, B)
         self._gains = plan.gains
         try:
             w, solution = self._constraints.solve(plan, X, U, self._u_last)
@@ -153,12 +154,25 @@ class RelinearizedMPC(Law):
         if searching:
             X, U, _ = self._plans.follow(X, U, plan.gains, self._u_last, _LENGTHS, dX, dU)
             return X, U, solution
-        nq = self.model.window_.nq
-        length = min(1.0, self.step_bound / max(float((np.abs(dX[1:, :nq]) / self._plans.half).max()), 1e-12))
-        return X + length * dX, self._plans.clip(U + length * dU), solution
+        return *self._advance(X, U, F, dX, dU), solution
 
-    def _linearised(self, X: Array, U: Array) -> Condensed:
-        F, A, B = self.model.expand(X[:-1], U)
+    def _advance(self, X: Array, U: Array, F: Array, dX: Array, dU: Array) -> tuple[Array, Array]:
+        """Return the plan after the longest of a few steps that lowers the merit; held by its gains if none does.
+
+        All stages of a step are checked in one batch, since a multiple-shooting plan needs no roll-out.
+        """
+        nq = self.model.window_.nq
+        longest = min(1.0, self.step_bound / max(float((np.abs(dX[1:, :nq]) / self._plans.half).max()), 1e-12))
+        before = self._plans.merit(X, U, F, self._u_last)
+        for length in (longest, 0.5 * longest, 0.2 * longest):
+            X_new, U_new = X + length * dX, self._plans.clip(U + length * dU)
+            F_new = self.model.step(X_new[:-1], U_new)
+            if self._plans.merit(X_new, U_new, F_new, self._u_last) <= before:
+                return X_new, U_new
+        X, U, _ = self._plans.follow(X, U, self._gains, self._u_last, _LENGTHS, dX, dU)
+        return X, U
+
+    def _condensed(self, X: Array, U: Array, F: Array, A: Array, B: Array) -> Condensed:
         d = F - X[1:]
         H, h, P, p = self._plans.quadratic(X, U, self._u_last)
         if not self._plans.has_rate_cost:

@@ -73,44 +73,64 @@ def condense(A: Array, B: Array, d: Array, H: Array, h: Array, P: Array, p: Arra
         numpy.linalg.LinAlgError: The input's Hessian is not positive definite.
     """
     N, nx, nu = B.shape
-    AB = np.concatenate([A, B], axis=2)
-    ABt = np.ascontiguousarray(AB.swapaxes(1, 2))
-    K, feed, scale = np.empty((N, nu, nx)), np.empty((N, nu)), np.empty((N, nu, nu))
-    for k in range(N - 1, -1, -1):
-        G = ABt[k] @ P @ AB[k] + H
-        g = ABt[k] @ (P @ d[k] + p) + h[k]
-        Guu, Gux = G[nx:, nx:], G[nx:, :nx]
-        if nu == 1:
-            pivot = Guu[0, 0]
-            if not pivot > 0.0:
-                raise np.linalg.LinAlgError("the input's Hessian is not positive")
-            Kk, feed[k], scale[k] = Gux / -pivot, g[nx:] / -pivot, 1.0 / np.sqrt(pivot)
-        else:
-            inverse = np.linalg.inv(np.linalg.cholesky(Guu))
-            scale[k] = inverse.T
-            Kk, feed[k] = -inverse.T @ (inverse @ Gux), -inverse.T @ (inverse @ g[nx:])
-        K[k] = Kk
-        P = G[:nx, :nx] + Gux.T @ Kk
-        P = (P + P.T) * 0.5
-        p = g[:nx] + Kk.T @ g[nx:]
-    return _forward(A, B, d, K, feed, scale, dx0)
+    # Homogeneous coordinates [x, 1, u]: one product carries the quadratic and the linear part together.
+    n = nx + 1
+    F = np.zeros((N, n, n + nu))
+    F[:, :nx, :nx], F[:, :nx, nx], F[:, :nx, n:], F[:, nx, nx] = A, d, B, 1.0
+    Ft = np.ascontiguousarray(F.swapaxes(1, 2))
+    stage = np.zeros((N, n + nu, n + nu))
+    keep = np.r_[:nx, n : n + nu]
+    stage[:, keep[:, None], keep] = H
+    stage[:, nx, keep] = stage[:, keep, nx] = h
+    value = np.zeros((n, n))
+    value[:nx, :nx], value[nx, :nx], value[:nx, nx] = P, p, p
+    gains, scale = np.empty((N, nu, n)), np.empty((N, nu, nu))
+    backward = _scalar_backward if nu == 1 else _backward
+    backward(F, Ft, stage, value, gains, scale)
+    return _forward(F, gains, scale, dx0)
 
 
-def _forward(A: Array, B: Array, d: Array, K: Array, feed: Array, scale: Array, dx0: Array) -> Condensed:
+def _scalar_backward(F: Array, Ft: Array, stage: Array, value: Array, gains: Array, scale: Array) -> None:
+    """Riccati recursion for one input: the Schur complement is a division."""
+    n = value.shape[0]
+    for k in range(len(F) - 1, -1, -1):
+        G = np.dot(np.dot(Ft[k], value), F[k])
+        G += stage[k]
+        pivot = G[n, n]
+        if not pivot > 0.0:
+            raise np.linalg.LinAlgError("the input's Hessian is not positive")
+        row = G[n, :n]
+        gain = gains[k, 0]
+        np.divide(row, -pivot, out=gain)
+        scale[k] = pivot**-0.5
+        value = G[:n, :n] + row[:, None] * gain
+
+
+def _backward(F: Array, Ft: Array, stage: Array, value: Array, gains: Array, scale: Array) -> None:
+    """Riccati recursion for several inputs."""
+    n = value.shape[0]
+    for k in range(len(F) - 1, -1, -1):
+        G = Ft[k] @ value @ F[k] + stage[k]
+        inverse = np.linalg.inv(np.linalg.cholesky(G[n:, n:]))
+        scale[k] = inverse.T
+        gains[k] = -inverse.T @ (inverse @ G[n:, :n])
+        value = G[:n, :n] + G[:n, n:] @ gains[k]
+        value = (value + value.T) * 0.5
+
+
+def _forward(F: Array, gains: Array, scale: Array, dx0: Array) -> Condensed:
     """Propagate the free response (last column) and the response to each w through the closed loop."""
-    N, nx, nu = B.shape
-    closed = A + B @ K
-    steps = B @ scale
-    drive = d + (B @ feed[:, :, None])[:, :, 0]
-    M = np.zeros((N + 1, nx, N * nu + 1))
-    M[0, :, -1] = dx0
+    N, nu, n = gains.shape
+    closed = F[:, :, :n] + F[:, :, n:] @ gains
+    steps = F[:, :, n:] @ scale
+    M = np.zeros((N + 1, n, N * nu + 1))
+    M[0, :-1, -1], M[0, -1, -1] = dx0, 1.0
     for k in range(N):
-        np.matmul(closed[k], M[k], out=M[k + 1])
+        # Only the columns of inputs before k, and the free response, are nonzero yet.
+        np.dot(closed[k], M[k], out=M[k + 1])
         M[k + 1, :, k * nu : (k + 1) * nu] = steps[k]
-        M[k + 1, :, -1] += drive[k]
-    inputs = K @ M[:N]
+    inputs = gains @ M[:N]
     for j in range(nu):
         for i in range(nu):
             inputs[range(N), i, range(j, N * nu, nu)] += scale[:, i, j]
-    inputs[:, :, -1] += feed
-    return Condensed(inputs[:, :, -1], inputs[:, :, :-1], M[:, :, -1], M[:, :, :-1], K)
+    return Condensed(inputs[:, :, -1], inputs[:, :, :-1], M[:, :-1, -1], M[:, :-1, :-1], gains[:, :, :-1])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import lsq_linear
 
-from koopctl.arrays import Array
+from koopctl.arrays import Array, as_array
+from koopctl.errors import DesignError
 from koopctl.models.base import Model
-from koopctl.task import ResolvedTask
+from koopctl.task import ResolvedTask, Task
 
 _STILLNESS = 1e6  # weight of standing still against closeness to the target, both in ranges of the data
 _INPUT = 1e-4  # weight of the input's distance from its reference: only decides where the state does not
@@ -34,12 +37,29 @@ class Steady:
     note: str
 
 
+def resolve(model: Model, task: Task) -> ResolvedTask:
+    """Return a task in the numbers of a model; its target may be a full observation where that is redundant.
+
+    Raises:
+        DataError: A number of the task is not finite, bounds cross, or a weight is not positive.
+        UnknownNameError: The task speaks of names the model does not have.
+    """
+    chart = model.window_.chart
+    if not hasattr(task.target, "keys") and np.shape(task.target) == (len(chart.y_names),) != (chart.nq,):
+        y = as_array("target", task.target, (len(chart.y_names),))
+        task = task.replace(target=chart.to_coordinates(y))
+    return task.resolve(chart.names, model.u_names_)
+
+
 def nearest_steady(model: Model, task: ResolvedTask) -> Steady:
     """Find the steady pair nearest to the task's target, inputs inside their bounds.
 
     Gauss-Newton on |q - q*|^2 + w1 |u - u*|^2 + w2 |f(q, u) - q|^2 in units of the data's range, with step halving. A
     weighted residual, not an equality: where a coordinate hardly influences the motion, cancelling the last 1e-6 of
     drift exactly would move the target by its whole range.
+
+    Raises:
+        DesignError: The model is not finite at the target.
     """
     window = model.window_
     nq, nu = window.nq, window.nu
@@ -60,20 +80,33 @@ def nearest_steady(model: Model, task: ResolvedTask) -> Steady:
     high = np.concatenate([np.full(nq, np.inf), task.u_max])
     v = np.clip(np.concatenate([task.target, u_target]), low, high)
     r = residual(v)
+    if not np.isfinite(r).all():
+        raise DesignError(
+            "the model is not finite at the target, which lies too far from its data; "
+            "choose a target inside the recorded motion, or record motion around the target."
+        )
     for _ in range(50):
-        step = np.linalg.lstsq(_jacobian(model, v, weights), -r, rcond=None)[0]
+        step = _bounded_step(_jacobian(model, v, weights), r, low - v, high - v)
         v, r, improved = _line_search(residual, v, r, step, low, high)
         if not improved:
             break
     return _describe(model, task, v, range_q)
 
 
+def _bounded_step(J: Array, r: Array, low: Array, high: Array) -> Array:
+    """Return the minimiser of |J s + r| with low <= s <= high."""
+    step = np.linalg.lstsq(J, -r, rcond=None)[0]
+    if ((step < low) | (step > high)).any():  # clipping alone would leave the other entries where they do not belong
+        step = lsq_linear(J, -r, (low, high), method="bvls").x
+    return np.asarray(step)
+
+
 def _line_search(
-    residual: object, v: Array, r: Array, step: Array, low: Array, high: Array
+    residual: Callable[[Array], Array], v: Array, r: Array, step: Array, low: Array, high: Array
 ) -> tuple[Array, Array, bool]:
     for length in 0.5 ** np.arange(8):
         trial = np.clip(v + length * step, low, high)
-        r_trial = residual(trial)  # type: ignore[operator]
+        r_trial = residual(trial)
         if r_trial @ r_trial < (r @ r) * (1 - 1e-9):
             return trial, r_trial, True
     return v, r, False

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from koopctl.errors import FileFormatError
+from koopctl.errors import DataError, FileFormatError
 
 VERSION = 1
 _HEADER = "koopctl_header"
@@ -31,19 +31,25 @@ def write_archive(path: str | Path, kind: str, header: Mapping[str, Any], arrays
 
     Returns:
         The path written.
+
+    Raises:
+        DataError: An array holds Python objects.
     """
     target = Path(path)
     if target.suffix != ".npz":
         target = target.with_name(target.name + ".npz")
     target.parent.mkdir(parents=True, exist_ok=True)
-    plain = {name: np.asarray(array) for name, array in arrays.items()}
+    plain: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
+    for name, array in plain.items():
+        if array.dtype.hasobject:
+            raise DataError(f"{name} holds Python objects ({array.dtype}); a file holds plain numbers only.")
     full = {"kind": kind, "version": VERSION, "header": dict(header)}
     full["sha256"] = _digest(full, plain)
-    text = np.frombuffer(json.dumps(full).encode(), dtype=np.uint8)
+    text = np.frombuffer(_json(full), dtype=np.uint8)
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as stream:
-            np.savez(stream, allow_pickle=False, **{_HEADER: text}, **plain)
+            np.savez(stream, **(plain | {_HEADER: text}))
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)
     except BaseException:
@@ -95,7 +101,7 @@ def _read_verified(source: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         )
     try:
         full = json.loads(arrays.pop(_HEADER).tobytes())
-        version, digest = full["version"], full.pop("sha256")
+        version, digest = int(full["version"]), full.pop("sha256")
         full["kind"], full["header"]
     except (ValueError, KeyError, TypeError, AttributeError):
         raise FileFormatError(f"{source} has an unreadable header; restore it or write it again.") from None
@@ -109,12 +115,23 @@ def _read_verified(source: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _digest(full: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
-    checksum = hashlib.sha256(json.dumps(full, sort_keys=True).encode())
+    checksum = hashlib.sha256(_json(full))
     for name in sorted(arrays):
         array = np.asarray(arrays[name])
         checksum.update(f"{name}|{array.dtype.str}|{array.shape}".encode())
         checksum.update(array.tobytes())  # C order, whatever the memory's order
     return checksum.hexdigest()
+
+
+def _json(full: Mapping[str, Any]) -> bytes:
+    return json.dumps(full, sort_keys=True, default=_plain).encode()
+
+
+def _plain(value: object) -> object:
+    """Write numpy's scalars, which parameters from a search often are, as Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} cannot be written to a file's header")
 
 
 def _umask() -> int:

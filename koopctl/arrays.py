@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,8 +29,10 @@ def as_array(name: str, value: ArrayLike, shape: Sequence[int | str], *, finite:
         DataError: `value` is not numeric, or not finite where it must be.
     """
     try:
+        if np.iscomplexobj(value):
+            raise TypeError("it is complex")
         array = np.ascontiguousarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{name} is not numeric ({error}); pass numbers of shape {_shape_text(shape)}.") from None
     wanted = tuple(shape)
     fits = array.ndim == len(wanted) and all(
@@ -58,11 +61,11 @@ def as_vector(name: str, value: ByName, names: Sequence[str], *, default: float 
         ShapeError: The array has another length.
     """
     if isinstance(value, Mapping):
-        vector = np.full(len(names), float(default))
+        entries: list[Any] = [default] * len(names)
         for key, number in value.items():
-            vector[index_of(key, names, f"name in {name}")] = number
-        return as_array(name, vector, (len(names),), finite=finite)
-    if np.ndim(value) == 0:
+            entries[index_of(key, names, f"name in {name}")] = number
+        return as_array(name, entries, (len(names),), finite=finite)
+    if _ndim(name, value) == 0:
         return as_array(name, np.full(len(names), value), (len(names),), finite=finite)
     if np.shape(value) != (len(names),):
         raise ShapeError(f"{name} has shape {np.shape(value)}, expected ({len(names)},) for {', '.join(names)}.")
@@ -75,7 +78,7 @@ def as_weight(name: str, value: ByName, names: Sequence[str]) -> Array:
     Raises:
         DataError: The weight is not symmetric or has a negative eigenvalue.
     """
-    if isinstance(value, Mapping) or np.ndim(value) < 2:
+    if isinstance(value, Mapping) or _ndim(name, value) < 2:
         weight = np.diag(as_vector(name, value, names))
     else:
         weight = as_array(name, value, (len(names), len(names)))
@@ -85,6 +88,22 @@ def as_weight(name: str, value: ByName, names: Sequence[str]) -> Array:
     if smallest < -1e-9 * (1 + np.abs(weight).max(initial=0.0)):
         raise DataError(f"{name} has eigenvalue {smallest:.3g}; a quadratic weight must not be negative.")
     return weight
+
+
+def as_whole(name: str, value: object, smallest: int) -> int:
+    """Return a whole number >= `smallest`; numpy's integers are welcome, so that a search over np.arange works.
+
+    Raises:
+        DataError: `value` is not a whole number, or too small.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < smallest:
+        raise DataError(f"{name} is {value!r}; it must be a whole number >= {smallest}.")
+    return int(value)
+
+
+def is_finite(value: object) -> TypeGuard[float]:
+    """Tell whether `value` is one real, finite number."""
+    return isinstance(value, numbers.Real) and bool(np.isfinite(float(value)))
 
 
 def as_names(what: str, names: Sequence[str] | None, count: int, stem: str) -> tuple[str, ...]:
@@ -111,6 +130,13 @@ def index_of(name: str, names: Sequence[str], what: str = "name") -> int:
         return list(names).index(name)
     except ValueError:
         raise UnknownNameError(what, name, names) from None
+
+
+def _ndim(name: str, value: ArrayLike) -> int:
+    try:
+        return int(np.ndim(value))
+    except ValueError as error:
+        raise DataError(f"{name} is not numeric ({error}); pass rows of equal length.") from None
 
 
 def _shape_text(shape: Sequence[int | str]) -> str:

@@ -28,7 +28,7 @@ class UnknownNameError(KoopctlError, ValueError):
 
     def __init__(self, what: str, name: str, known: Sequence[str]) -> None:
         """Build the message from the kind of thing (`what`), the name asked for and the known names."""
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         super().__init__(f"unknown {what} '{name}'{hint} Known: {', '.join(known) if known else '(none)'}.")
         self.name = name

@@ -16,7 +16,8 @@ from scipy.optimize import nnls
 from koopctl.arrays import Array
 from koopctl.errors import ShapeError, SolverError
 
-_INFINITY = 1e20  # OSQP treats anything beyond 1e20 or so as no bound
+_INFINITY = 1e20  # a bound this far out is no bound
+_OSQP_INFINITY = 1e30  # what OSQP itself takes for no bound; beyond it, it prints an error and keeps the old bounds
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class QPSolution:
     """An answer that can judge itself.
 
     Attributes:
-        x: Minimiser, (n,).
+        x: Minimiser, (n,); NaN where there is none.
         y: Multipliers of l <= A x <= u, (m,).
         status: "solved" (residuals verified), "feasible" (stopped early, constraints hold), "infeasible" or "failed".
         iterations: Iterations of the solver.
@@ -74,29 +75,26 @@ class QP:
 
         Args:
             P: Hessian (n, n), positive definite, constant.
-            pattern: (m, n), nonzero where A may be.
+            pattern: (m, n), nonzero where A may be; also the first A.
             tolerance: Absolute and relative tolerance of the solver; residuals up to 100 times it are accepted.
             max_iterations: Where OSQP stops and the least-distance form takes over.
 
         Raises:
             ShapeError: The sizes do not fit.
-            SolverError: P is not positive definite.
+            SolverError: A number is NaN or inf, or P is not symmetric and positive definite.
         """
         self.n, self.m = P.shape[0], pattern.shape[0]
         if P.shape != (self.n, self.n) or pattern.shape != (self.m, self.n):
             raise ShapeError(f"P has shape {P.shape} and A {pattern.shape}; expected (n, n) and (m, n).")
         self.tolerance = tolerance
-        self._P = np.array(P, dtype=float)
-        try:
-            self._root = np.linalg.cholesky(self._P)
-        except np.linalg.LinAlgError:
-            raise SolverError(
-                "not_convex", "P is not positive definite; give every variable a positive cost."
-            ) from None
-        columns, rows = np.nonzero(np.asarray(pattern).T)  # column-major, the order of a CSC matrix
+        self._P, self._root = _convex(P)
+        self._A = np.array(pattern, dtype=float)
+        if not np.isfinite(self._A).all():
+            raise SolverError("not_finite", "the pattern holds NaN or inf; every entry must be finite.")
+        columns, rows = np.nonzero(self._A.T)  # column-major, the order of a CSC matrix
         self._rows, self._columns = rows, columns
         starts = np.concatenate([[0], np.cumsum(np.bincount(columns, minlength=self.n))])
-        A = sparse.csc_matrix((np.ones(len(rows)), rows, starts), shape=(self.m, self.n))
+        A = sparse.csc_matrix((self._A[rows, columns], rows, starts), shape=(self.m, self.n))
         self._solver: Any = osqp.OSQP()
         self._solver.setup(
             sparse.csc_matrix(np.triu(self._P)),
@@ -111,35 +109,36 @@ class QP:
             check_termination=10,
             warm_starting=True,
         )
-        self._A = np.zeros((self.m, self.n))
 
     def solve(self, q: Array, lower: Array, upper: Array, A: Array | None = None) -> QPSolution:
         """Solve for these numbers.
 
         Args:
             q: Linear cost, (n,).
-            lower: Lower bounds of A x, (m,); -inf allowed.
-            upper: Upper bounds of A x, (m,); inf allowed.
+            lower: Lower bounds of A x, (m,); -inf allowed, below -1e20 the same.
+            upper: Upper bounds of A x, (m,); inf allowed, above 1e20 the same.
             A: Constraint matrix (m, n), zero outside the pattern; None keeps the last one.
 
         Raises:
-            SolverError: A number is NaN, a size is wrong or bounds cross; the solver was not called.
+            SolverError: A number is NaN, a size is wrong, bounds cross or ask for values beyond 1e20; the solver was
+                not called.
         """
         self._check(q, lower, upper, A)
         update: dict[str, Any] = {
             "q": q,
-            "l": np.maximum(lower, -_INFINITY),
-            "u": np.minimum(upper, _INFINITY),
+            "l": np.where(lower > -_INFINITY, lower, -_OSQP_INFINITY),
+            "u": np.where(upper < _INFINITY, upper, _OSQP_INFINITY),
         }
         if A is not None:
-            self._A = A
+            self._A = np.array(A, dtype=float)
             update["Ax"] = A[self._rows, self._columns]
         start = time.perf_counter()
         self._solver.update(**update)
         result = self._solver.solve(raise_error=False)
         elapsed = time.perf_counter() - start
-        solution = self._judge(result, q, lower, upper, elapsed)
-        return solution if solution.status == "solved" else self._exact(solution)
+        with np.errstate(all="ignore"):  # what overflows is found out by its residuals
+            solution = self._judge(result, q, lower, upper, elapsed)
+            return solution if solution.status == "solved" else self._exact(solution)
 
     def _check(self, q: Array, lower: Array, upper: Array, A: Array | None) -> None:
         if q.shape != (self.n,) or lower.shape != (self.m,) or upper.shape != (self.m,):
@@ -149,11 +148,21 @@ class QP:
         if A is not None and A.shape != (self.m, self.n):
             raise SolverError("shape", f"A has shape {A.shape}, expected ({self.m}, {self.n}).")
         # A sum is NaN or inf exactly when an entry is (or on overflow, which is refused just as well).
-        if not np.isfinite(q.sum() + (0.0 if A is None else A.sum())) or np.isnan(lower).any() or np.isnan(upper).any():
+        with np.errstate(all="ignore"):
+            total = q.sum() + (0.0 if A is None else A.sum())
+        if not np.isfinite(total) or np.isnan(lower).any() or np.isnan(upper).any():
             raise SolverError("not_finite", "the quadratic program holds NaN or inf; it was not passed to the solver.")
         if (lower > upper).any():
             row = int(np.argmax(lower - upper))
             raise SolverError("infeasible", f"bounds of row {row} cross: {lower[row]:g} > {upper[row]:g}.")
+        beyond = (lower >= _INFINITY) | (upper <= -_INFINITY)
+        if beyond.any():
+            row = int(np.argmax(beyond))
+            raise SolverError(
+                "out_of_range",
+                f"row {row} must lie between {lower[row]:g} and {upper[row]:g}, beyond what the solver can tell from "
+                f"infinity ({_INFINITY:g}); scale the problem.",
+            )
 
     def _judge(self, result: Any, q: Array, lower: Array, upper: Array, elapsed: float) -> QPSolution:
         x, y = np.asarray(result.x, dtype=float), np.asarray(result.y, dtype=float)
@@ -161,7 +170,9 @@ class QP:
         code = str(result.info.status)
         if "infeasible" in code or not np.isfinite(x).all() or not np.isfinite(y).all():
             status = "infeasible" if "infeasible" in code else "failed"
-            return QPSolution(x, y, status, int(result.info.iter), np.inf, np.inf, elapsed, problem)
+            return QPSolution(
+                np.full(self.n, np.nan), y, status, int(result.info.iter), np.inf, np.inf, elapsed, problem
+            )
         return self._verified(x, y, code == "solved", int(result.info.iter), elapsed, problem)
 
     def _verified(
@@ -188,15 +199,53 @@ class QP:
         G = np.concatenate([rows[low], -rows[high]])
         h = np.concatenate([(lower - offset)[low], (offset - upper)[high]])
         try:
-            weights, distance = nnls(np.concatenate([G.T, h[None]]), np.append(np.zeros(self.n), 1.0))
-        except RuntimeError:  # its iteration limit
+            v, weights = _least_distance(G, h)
+        except (RuntimeError, ValueError):  # its iteration limit; a number that overflowed
             return stopped
-        residual = np.append(weights @ G, weights @ h - 1.0)
-        if distance**2 < 1e-12:  # a separating direction exists: nothing satisfies the constraints
-            return replace(stopped, status="infeasible", solve_time=stopped.solve_time + time.perf_counter() - start)
-        x = centre + scipy.linalg.solve_triangular(self._root.T, -residual[:-1] / residual[-1], lower=False)
-        multipliers = np.zeros(self.m)
-        multipliers[low] -= -weights[: len(low)] / residual[-1]
-        multipliers[high] += -weights[len(low) :] / residual[-1]
         elapsed = stopped.solve_time + time.perf_counter() - start
-        return self._verified(x, multipliers, True, stopped.iterations, elapsed, stopped.problem)
+        if v is None:
+            return replace(stopped, x=np.full(self.n, np.nan), status="infeasible", solve_time=elapsed)
+        x = centre + scipy.linalg.solve_triangular(self._root.T, v, lower=False)
+        multipliers = np.zeros(self.m)
+        multipliers[low] -= weights[: len(low)]
+        multipliers[high] += weights[len(low) :]
+        exact = self._verified(x, multipliers, True, stopped.iterations, elapsed, stopped.problem)
+        return exact if exact.usable or not stopped.usable else stopped
+
+
+def _convex(P: Array) -> tuple[Array, Array]:
+    """Return P and its Cholesky factor, or raise a SolverError."""
+    P = np.array(P, dtype=float)
+    if not np.isfinite(P).all():
+        raise SolverError("not_finite", "P holds NaN or inf; every entry must be finite.")
+    if np.abs(P - P.T).max(initial=0.0) > 1e-9 * np.abs(P).max(initial=0.0):
+        raise SolverError("not_symmetric", "P differs from its transpose; pass (P + P.T) / 2.")
+    try:
+        return P, np.asarray(np.linalg.cholesky(P), dtype=float)
+    except np.linalg.LinAlgError:
+        raise SolverError("not_convex", "P is not positive definite; give every variable a positive cost.") from None
+
+
+def _least_distance(G: Array, h: Array) -> tuple[Array | None, Array]:
+    """Return the shortest v with G v >= h, None where there is none, and its multipliers: v = G^T multipliers.
+
+    Rows are scaled to unit length and v by the farthest single row, so that what counts as no solution does not depend
+    on the problem's units.
+    """
+    length = np.maximum(np.linalg.norm(G, axis=1), 1e-300)
+    unit, far = G / length[:, None], h / length
+    scale = float(far.max(initial=0.0))
+    if scale <= 0.0:
+        return np.zeros(G.shape[1]), np.zeros(len(h))
+    weights, distance = nnls(np.concatenate([unit.T, far[None] / scale]), np.append(np.zeros(G.shape[1]), 1.0))
+    if distance < 1e-6:  # a separating direction exists: nothing satisfies the constraints
+        return None, weights
+    last = weights @ far / scale - 1.0
+    v, multipliers = -(weights @ unit) / last * scale, -weights / last * scale
+    # The rows that are met are known now; solving for them again makes up for the digits that were lost on the way.
+    met = weights > 0
+    sharper = np.linalg.lstsq(unit[met], far[met], rcond=None)[0]
+    pushes = np.linalg.lstsq(unit[met].T, sharper, rcond=None)[0]
+    if (pushes >= 0.0).all():
+        v, multipliers[met] = sharper, pushes
+    return v, multipliers / length

@@ -39,7 +39,9 @@ def load(path: str | Path) -> Rollouts | Model | Law | Trajectory:
             return _model(header, arrays)
         if kind == "law":
             return _law(header, arrays)
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
+    except FileFormatError:
+        raise
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         raise FileFormatError(f"{path} lacks something a {kind} needs ({error}); write it again.") from None
     raise FileFormatError(f"{path} holds a {kind}, which this koopctl does not know; upgrade koopctl.")
 

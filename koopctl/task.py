@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from koopctl.arrays import Array, ByName, as_vector, as_weight
+from koopctl.arrays import Array, ByName, as_vector, as_weight, as_whole, is_finite
 from koopctl.errors import DataError
 
 
@@ -55,10 +55,9 @@ class Task:
 
     def __post_init__(self) -> None:
         """Check what can be checked without a model."""
-        if not isinstance(self.horizon, int | np.integer) or self.horizon < 1:
-            raise DataError(f"horizon is {self.horizon!r}; it must be a whole number of steps >= 1.")
-        if not self.slack_price > 0:
-            raise DataError(f"slack_price is {self.slack_price!r}; it must be positive.")
+        as_whole("horizon", self.horizon, 1)
+        if not is_finite(self.slack_price) or self.slack_price <= 0:
+            raise DataError(f"slack_price is {self.slack_price!r}; it must be positive and finite.")
 
     def replace(self, **changes: Any) -> Task:
         """Return a copy with some fields changed, e.g. `task.replace(horizon=40)`."""
@@ -174,4 +173,4 @@ def _numbers(value: Any) -> Any:
         return {k: _numbers(v) for k, v in value.items()}
     if isinstance(value, list):
         return [_numbers(v) for v in value]
-    return float(value) if value in ("inf", "-inf") else value
+    return float(value) if isinstance(value, str) and value in ("inf", "-inf") else value

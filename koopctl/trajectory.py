@@ -13,6 +13,8 @@ from koopctl.archive import read_archive, write_archive
 from koopctl.arrays import Array
 from koopctl.data.rollouts import Rollouts
 
+_WRITABLE = (str, int, float, bool)
+
 
 @dataclass(frozen=True)
 class Trajectory:
@@ -55,7 +57,7 @@ class Trajectory:
     @property
     def time(self) -> Array:
         """Times of the rows of X [s], (T + 1,)."""
-        return np.arange(len(self.X)) * self.dt
+        return np.asarray(np.arange(len(self.X)) * self.dt, dtype=np.float64)
 
     def info(self, key: str, default: float = np.nan) -> Array:
         """Return one number of the law's info along the run, (T,)."""
@@ -67,7 +69,7 @@ class Trajectory:
 
     def save(self, path: str | Path) -> Path:
         """Write the run to one .npz; arrays inside `infos` (plans) are left out."""
-        plain = [{k: v for k, v in info.items() if isinstance(v, str | int | float | bool)} for info in self.infos]
+        plain = [{k: _plain(v) for k, v in info.items() if isinstance(_plain(v), _WRITABLE)} for info in self.infos]
         header = {
             "dt": self.dt,
             "x_names": self.x_names,
@@ -83,6 +85,20 @@ class Trajectory:
     def load(cls, path: str | Path) -> Trajectory:
         """Read a file written by `save`."""
         _, header, arrays = read_archive(path, "trajectory")
-        infos = tuple(json.loads(header.pop("infos")))
-        names = {key: tuple(header.pop(key)) for key in ("x_names", "u_names")}
-        return cls(**arrays, **names, infos=infos, **header)
+        return cls(
+            X=arrays["X"],
+            U=arrays["U"],
+            rewards=arrays["rewards"],
+            infos=tuple(json.loads(header["infos"])),
+            dt=float(header["dt"]),
+            x_names=tuple(header["x_names"]),
+            u_names=tuple(header["u_names"]),
+            terminated=header["terminated"],
+            truncated=header["truncated"],
+            seed=header["seed"],
+        )
+
+
+def _plain(value: object) -> object:
+    """Return numpy's scalars as Python's."""
+    return value.item() if isinstance(value, np.generic) else value

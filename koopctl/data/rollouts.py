@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from koopctl.archive import read_archive, write_archive
-from koopctl.arrays import Array, as_array, as_names, index_of
+from koopctl.arrays import Array, as_array, as_names, index_of, is_finite
 from koopctl.errors import DataError, ShapeError
 
 
@@ -59,7 +59,7 @@ class Rollouts:
             raise ShapeError(f"X has {len(X)} episodes but U has {len(U)}; give one array of each an episode.")
         if len(X) == 0:
             raise DataError("there are no episodes; give at least one array of states and one of inputs.")
-        if not (np.isfinite(dt) and dt > 0):
+        if not is_finite(dt) or dt <= 0:
             raise DataError(f"dt is {dt!r}; give the sampling time in seconds, a positive number.")
         self.dt = float(dt)
         self.X = tuple(_episode("X", i, x, _width(X[0])) for i, x in enumerate(X))
@@ -128,7 +128,7 @@ class Rollouts:
         Raises:
             DataError: Either set would be empty.
         """
-        count = round(fraction * len(self))
+        count = round(fraction * len(self)) if 0 < fraction < 1 else 0
         if not 0 < count < len(self):
             raise DataError(f"split({fraction}) of {len(self)} episodes leaves one side empty; record more episodes.")
         order = np.random.default_rng(seed).permutation(len(self))
@@ -182,7 +182,10 @@ class Rollouts:
 
 
 def _width(array: ArrayLike) -> int:
-    shape = np.shape(array)
+    try:
+        shape = np.shape(array)
+    except ValueError as error:
+        raise ShapeError(f"episode 0 is no array ({error}); give rows of equal length.") from None
     if len(shape) != 2:
         raise ShapeError(
             f"episode 0 has shape {shape}, expected (time, columns); reshape a single column with [:, None]."
@@ -209,6 +212,9 @@ def _match_lengths(X: Sequence[Array], U: Sequence[Array]) -> tuple[tuple[Array,
         matched.append(u)
     if not dropped:
         return tuple(matched), []
-    note = f"U was as long as X in {dropped} of {len(X)} episodes; the last input, whose effect was not recorded, was dropped."
-    warnings.warn(note, stacklevel=4)
+    note = (
+        f"U was as long as X in {dropped} of {len(X)} episodes; "
+        "the last input, whose effect was not recorded, was dropped."
+    )
+    warnings.warn(note, stacklevel=3)
     return tuple(matched), [note]

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 import numpy as np
 
-from koopctl.arrays import Array
+from koopctl.arrays import Array, as_whole
 from koopctl.errors import DataError
 from koopctl.features.base import Lift
 
@@ -60,10 +60,10 @@ class SampledFeatures(Lift):
                 f"activation={self.activation!r}, sampling={self.sampling!r}: "
                 f"activation is one of {', '.join(_SCALES)}, sampling one of gradient, uniform."
             )
-        if self.n_features < 1:
-            raise DataError(f"n_features is {self.n_features}; it must be at least 1 (use Identity() for no features).")
+        as_whole("n_features", self.n_features, 1)
+        as_whole("random_state", self.random_state, 0)
         rng = np.random.default_rng(self.random_state)
-        pool = _stable_order(W, rng)[:_POOL]
+        pool = stable_order(W, F, rng)[:_POOL]
         first, second = self._pairs(W[pool], F[pool], rng)
         a, step = W[pool[first]], W[pool[second]] - W[pool[first]]
         s1, s2 = _SCALES[self.activation]
@@ -81,7 +81,8 @@ class SampledFeatures(Lift):
         """Return the hidden layer (n, nf) at W (n, nw)."""
         H = W @ self.weights_
         H += self.biases_
-        return np.tanh(H, out=H) if self.activation == "tanh" else np.maximum(H, 0.0, out=H)
+        np.tanh(H, out=H) if self.activation == "tanh" else np.maximum(H, 0.0, out=H)
+        return np.asarray(H)
 
     def slope(self, H: Array) -> Array:
         """Return the derivative of the activation, (n, nf), from the layer's values H."""
@@ -89,7 +90,7 @@ class SampledFeatures(Lift):
 
     def jacobian(self, W: Array) -> Array:
         """Return d psi / d w, (n, nf, nw)."""
-        return self.slope(self.transform(W))[:, :, None] * self.weights_.T[None]
+        return np.asarray(self.slope(self.transform(W))[:, :, None] * self.weights_.T[None])
 
     def arrays(self) -> dict[str, Array]:
         """Return weights and biases."""
@@ -119,11 +120,12 @@ class SampledFeatures(Lift):
         return first[chosen], second[chosen]
 
 
-def _stable_order(W: Array, rng: np.random.Generator) -> np.ndarray:
-    """Order the rows by a seeded hash of their bytes, so that a permutation of the data changes nothing."""
+def stable_order(W: Array, F: Array, rng: np.random.Generator) -> np.ndarray:
+    """Order the rows by a seeded hash of W's bytes, equal ones by F: a permutation of the data changes nothing."""
     bits = np.ascontiguousarray(W + 0.0).view(np.uint64)  # + 0.0 turns -0.0 into 0.0
     key = np.zeros(len(W), dtype=np.uint64)
-    for column, odd in zip(bits.T, rng.integers(2**63, size=W.shape[1], dtype=np.uint64) | np.uint64(1), strict=True):
-        key = (key ^ column) * odd
+    odd = np.asarray(rng.integers(2**63, size=W.shape[1], dtype=np.uint64) | np.uint64(1))
+    for i in range(W.shape[1]):
+        key = (key ^ bits[:, i]) * odd[i]
         key ^= key >> np.uint64(29)
-    return np.argsort(key, kind="stable")
+    return np.lexsort((*F.T, key))

@@ -7,6 +7,7 @@ from typing import TypeVar
 from sklearn.base import clone
 
 from koopctl.data.rollouts import Rollouts
+from koopctl.errors import DataError
 from koopctl.models.base import Model
 from koopctl.models.sampled_rnn import SampledRNN
 
@@ -21,7 +22,9 @@ def fit(data: Rollouts, model: _M | None = None) -> _M | SampledRNN:
         model: An unfitted model with its parameters; `SampledRNN()` by default.
 
     Raises:
-        DataError: The data cannot carry the model.
+        DataError: The data cannot carry the model, or `model` is none.
     """
-    template: Model = SampledRNN() if model is None else model
+    template = SampledRNN() if model is None else model
+    if not isinstance(template, Model):
+        raise DataError(f"model is {template!r}; fit(data, model) takes an unfitted model such as SampledRNN(300).")
     return clone(template).fit(data)  # type: ignore[no-any-return]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from koopctl.arrays import Array
+from koopctl.arrays import Array, as_whole
 from koopctl.data.rollouts import Rollouts
 from koopctl.errors import DataError
 from koopctl.models.base import Model
@@ -33,7 +33,7 @@ class PredictionErrors:
     @property
     def horizons(self) -> Array:
         """Prediction times [s], (H,)."""
-        return np.arange(1, len(self.relifted) + 1) * self.dt
+        return np.asarray(np.arange(1, len(self.relifted) + 1) * self.dt, dtype=np.float64)
 
 
 def prediction_errors(model: Model, rollouts: Rollouts, horizon: int = 50, max_starts: int = 500) -> PredictionErrors:
@@ -46,10 +46,13 @@ def prediction_errors(model: Model, rollouts: Rollouts, horizon: int = 50, max_s
         max_starts: At most this many starting points, evenly chosen.
 
     Raises:
-        DataError: No episode is long enough.
+        DataError: No episode is long enough, or the columns are not the model's.
+        SamplingTimeError: The data was sampled at another rate.
     """
+    as_whole("horizon", horizon, 1)
+    as_whole("max_starts", max_starts, 1)
+    model.check_data(rollouts)
     window = model.window_
-    model.check_dt(rollouts.dt, "the data")
     starts, inputs, truths = [], [], []
     for Y, U in rollouts:
         if len(U) < window.delays + horizon:

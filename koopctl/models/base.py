@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator
 
 from koopctl.archive import write_archive
-from koopctl.arrays import Array, as_array
+from koopctl.arrays import Array, as_array, as_whole
 from koopctl.data.rollouts import Rollouts
-from koopctl.errors import DataError, NotFittedError, SamplingTimeError, ShapeError
+from koopctl.errors import ShapeError
 from koopctl.models.chart import Chart
 from koopctl.models.envelope import Envelope
+from koopctl.models.explained import share_explained
 from koopctl.models.gram import Gram
+from koopctl.models.learner import Learner
 from koopctl.models.window import Window
 
-_BLOCK = 8192  # samples whose features exist at one time
 
-
-class Model(BaseEstimator, ABC):
+class Model(Learner):
     """A sampled, discrete-time model x+ = f(x, u), y = g(x), learnt from rollouts.
 
     The state x is what `encode` makes from the last `window` observations: coordinates of the observation (angles
@@ -36,82 +35,10 @@ class Model(BaseEstimator, ABC):
         sensors_: Names of the full observation.
         envelope_: The box that held the training data's regressors.
         input_range_: The box that held its inputs.
+        cyclic_: Coordinates the motion does not depend on.
         notes_: What was found in the data, in words.
     """
 
-    delays: int
-    ridge: float
-    manifold: bool
-
-    # ------------------------------------------------------------------ learning
-    def fit(self, rollouts: Rollouts, y: None = None) -> Self:
-        """Learn from rollouts and return self.
-
-        Args:
-            rollouts: The recorded motion.
-            y: Ignored; present for scikit-learn's grammar.
-
-        Raises:
-            DataError: The data cannot carry the model (too short, never moving, ...).
-        """
-        del y
-        for name in [n for n in vars(self) if n.endswith("_") and not n.startswith("_")]:
-            delattr(self, name)
-        return self.partial_fit(rollouts)
-
-    def partial_fit(self, rollouts: Rollouts, y: None = None) -> Self:
-        """Add rollouts to what was learnt; the first call fixes coordinates, scales and hidden units."""
-        del y
-        if not isinstance(rollouts, Rollouts):
-            raise DataError(f"fit takes Rollouts, not {type(rollouts).__name__}; wrap arrays as Rollouts(X, U, dt).")
-        if not isinstance(self.delays, int) or self.delays < 0:
-            raise DataError(f"delays is {self.delays!r}; it must be a whole number >= 0.")
-        first = not hasattr(self, "window_")
-        if first:
-            self._adopt(rollouts)
-        elif (rollouts.x_names, rollouts.u_names) != (self.window_.chart.y_names, self.u_names_):
-            raise DataError(
-                f"partial_fit needs the columns of the first fit, {self.window_.chart.y_names}, {self.u_names_}."
-            )
-        self.check_dt(rollouts.dt, "the data")
-        X, U, dQ = self.window_.transitions(rollouts)
-        box, inputs = Envelope.around(self.window_.embed(X)), Envelope.around(U)
-        if first:
-            self._sample(X, U, dQ)
-            self._gram_ = Gram(*self._problem_size())
-        self.envelope_ = box if first else self.envelope_.union(box)
-        self.input_range_ = inputs if first else self.input_range_.union(inputs)
-        for start in range(0, len(X), _BLOCK):
-            block = slice(start, start + _BLOCK)
-            self._gram_.add(*self._regression(X[block], U[block], dQ[block]))
-        self._construct(self._gram_.solve(self.ridge))
-        return self
-
-    def _adopt(self, rollouts: Rollouts) -> None:
-        chart = Chart.plain(rollouts.x_names)
-        if self.manifold:
-            chart = Chart.detect(np.concatenate(rollouts.X), rollouts.x_names)
-        self.window_ = Window(chart, self.delays, rollouts.nu)
-        self.dt_, self.u_names_, self.sensors_ = rollouts.dt, rollouts.u_names, rollouts.sensors
-        self.notes_ = tuple(chart.describe())
-
-    @abstractmethod
-    def _sample(self, X: Array, U: Array, dQ: Array) -> None:
-        """Fix scales and hidden units from states (n, nx), inputs (n, nu) and increments (n, nq)."""
-
-    @abstractmethod
-    def _problem_size(self) -> tuple[int, int]:
-        """Return the numbers of regressors and targets."""
-
-    @abstractmethod
-    def _regression(self, X: Array, U: Array, dQ: Array) -> tuple[Array, Array]:
-        """Return regressors (n, p) and targets (n, m) of samples."""
-
-    @abstractmethod
-    def _construct(self, theta: Array) -> None:
-        """Build the model's matrices from the least-squares solution (m, p)."""
-
-    # ------------------------------------------------------------------ using
     @abstractmethod
     def expand(self, X: Array, U: Array) -> tuple[Array, Array, Array]:
         """Return f(x, u) (n, nx) and its Jacobians A (n, nx, nx), B (n, nx, nu) at a batch, from one evaluation."""
@@ -131,22 +58,9 @@ class Model(BaseEstimator, ABC):
         return self._fitted.nu
 
     @property
-    def dt(self) -> float:
-        """Sampling time [s]."""
-        self._fitted  # noqa: B018  raises where there is no fit
-        return self.dt_
-
-    @property
     def state_names(self) -> tuple[str, ...]:
         """Names of the coordinates of one observation, the ones a Task speaks of."""
         return self._fitted.chart.names
-
-    @property
-    def _fitted(self) -> Window:
-        window = getattr(self, "window_", None)
-        if window is None:
-            raise NotFittedError(f"this {type(self).__name__} is not fitted; call fit(rollouts) first.")
-        return cast(Window, window)
 
     def step(self, x: ArrayLike, u: ArrayLike) -> Array:
         """Return the next state, (nx,) or (n, nx).
@@ -190,9 +104,11 @@ class Model(BaseEstimator, ABC):
         return path
 
     def _linear_roll_out(self, X: Array, U: Array) -> Array:
-        F, A, B = self.expand(X, U[:, 0])
         path = np.empty((len(X), U.shape[1] + 1, self.nx))
         path[:, 0] = X
+        if not U.shape[1]:
+            return path
+        F, A, B = self.expand(X, U[:, 0])
         for k in range(U.shape[1]):
             dx, du = path[:, k] - X, U[:, k] - U[:, 0]
             path[:, k + 1] = F + np.einsum("nij,nj->ni", A, dx) + np.einsum("nij,nj->ni", B, du)
@@ -209,12 +125,26 @@ class Model(BaseEstimator, ABC):
         return window.encode(np.atleast_2d(np.asarray(Y, dtype=float)), np.asarray(U, dtype=float))
 
     def output(self, x: ArrayLike) -> Array:
-        """Return the observation y (ny,) of a state (nx,), or (..., ny) of (..., nx)."""
-        return self._fitted.chart.to_observations(np.asarray(x, dtype=float)[..., : self._fitted.nq])
+        """Return the observation y (ny,) of a state (nx,), or (..., ny) of (..., nx); coordinates (nq,) will do."""
+        state, window = np.asarray(x, dtype=float), self._fitted
+        if state.ndim == 0 or state.shape[-1] not in (window.nx, window.nq):
+            raise ShapeError(f"x has shape {state.shape}, expected (..., {window.nx}); an observation is no state.")
+        return window.chart.to_observations(state[..., : window.nq])
 
     def difference(self, x: ArrayLike, other: ArrayLike) -> Array:
         """Return x - other with angles wrapped into [-pi, pi)."""
         return self._fitted.difference(np.array(x, dtype=float), np.asarray(other, dtype=float))
+
+    def excess(self, X: Array) -> Array:
+        """Return how far states X (n, nx) lie outside the training data, (n,); cyclic coordinates do not count.
+
+        The unit is half the width of the box that held the data, 0 is inside.
+        """
+        W = self._fitted.embed(X)
+        if self._unseen.size:
+            W = W.copy()
+            W[:, self._unseen[1]] = self.envelope_.low[self._unseen[1]]
+        return self.envelope_.excess(W)
 
     def score(self, rollouts: Rollouts, horizon: int = 1) -> float:
         """Return the share of the motion explained over `horizon` re-lifted steps; 1 is perfect, 0 is "stands still".
@@ -222,35 +152,15 @@ class Model(BaseEstimator, ABC):
         Each step's error is set against the coordinate's own change over as many steps, so one step cannot look
         good merely because little changes in it.
         """
-        window = self._fitted
-        error, motion = np.zeros(window.nq), np.zeros(window.nq)
-        for Y, U in rollouts:
-            n = len(U) - window.delays - horizon + 1
-            if n < 1:
-                continue
-            X, inputs = window.states(Y, U), U[window.delays :]
-            windows = np.stack([inputs[k : k + n] for k in range(horizon)], axis=1)
-            path = self.predict(X[:n], windows)
-            for k in range(1, horizon + 1):
-                error += np.square(window.difference(path[:, k], X[k : k + n])[:, : window.nq]).sum(axis=0)
-                motion += np.square(window.difference(X[k : k + n], X[:n])[:, : window.nq]).sum(axis=0)
-        if not motion.any():
-            raise DataError(
-                f"no episode holds {window.delays + horizon} transitions of motion to score {horizon} steps on."
-            )
-        moving = motion > 0
-        return float(1.0 - np.mean(error[moving] / motion[moving]))
-
-    def check_dt(self, dt: float, what: str = "this") -> None:
-        """Raise SamplingTimeError unless `dt` [s] is the model's own."""
-        if abs(dt - self.dt) > 1e-6 * self.dt:
-            raise SamplingTimeError(what, self.dt, dt)
+        self.check_data(rollouts)
+        return share_explained(self.predict, self.window_, rollouts, as_whole("horizon", horizon, 1))
 
     # ------------------------------------------------------------------ files
     def save(self, path: str | Path) -> Path:
         """Write the fitted model to one .npz without pickle; `koopctl.load` reads it."""
         header, arrays = self.pack()
-        return write_archive(path, "model", header, arrays | self._gram_.arrays())
+        learnt = self._gram_.arrays() if hasattr(self, "_gram_") else {}
+        return write_archive(path, "model", header, arrays | learnt)
 
     def pack(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """Return a JSON-able header and the arrays that rebuild this model (without its Gram matrices)."""
@@ -264,6 +174,7 @@ class Model(BaseEstimator, ABC):
             "u_names": self.u_names_,
             "sensors": self.sensors_,
             "notes": self.notes_,
+            "cyclic": self.cyclic_,
         }
         arrays = {"envelope_low": self.envelope_.low, "envelope_high": self.envelope_.high}
         arrays |= {"input_low": self.input_range_.low, "input_high": self.input_range_.high}
@@ -274,6 +185,7 @@ class Model(BaseEstimator, ABC):
         self.window_ = Window(Chart.from_dict(header["chart"]), header["delays"], len(header["u_names"]))
         self.dt_, self.u_names_ = float(header["dt"]), tuple(header["u_names"])
         self.sensors_, self.notes_ = tuple(header["sensors"]), tuple(header["notes"])
+        self._hide(header["cyclic"])
         self.envelope_ = Envelope(arrays["envelope_low"], arrays["envelope_high"])
         self.input_range_ = Envelope(arrays["input_low"], arrays["input_high"])
         if "gram_n" in arrays:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +69,9 @@ class Chart:
             if len(dropped)
             else np.zeros((0, len(kept)))
         )
-        D[np.abs(D) < 1e-9] = 0.0
+        # Rounding, judged by what each term moves: the columns may be in any units.
+        D[np.abs(D) * E.std(axis=0) < 1e-9 * Y[:, dropped].std(axis=0)[:, None]] = 0.0
+        D[~moves[dropped]] = 0.0
         return cls._assemble(tuple(names), kept, pairs, dropped, D, mean[dropped] - D @ mean[kept])
 
     @property
@@ -89,14 +92,14 @@ class Chart:
     def to_coordinates(self, Y: Array) -> Array:
         """Return coordinates q (..., nq) of observations y (..., ny); angles lie in (-pi, pi]."""
         E = Y[..., self.kept]
-        q = np.empty((*Y.shape[:-1], self.nq))
+        q: Array = np.empty((*Y.shape[:-1], self.nq))
         q[..., self.linear[0]] = E[..., self.linear[1]]
         q[..., self.circle[0]] = np.arctan2(E[..., self.circle[2]], E[..., self.circle[1]])
         return q
 
     def embed(self, q: Array) -> Array:
         """Return the embedding e (..., ne) of coordinates q (..., nq)."""
-        E = np.empty((*q.shape[:-1], self.ne))
+        E: Array = np.empty((*q.shape[:-1], self.ne))
         E[..., self.linear[1]] = q[..., self.linear[0]]
         E[..., self.circle[1]] = np.cos(q[..., self.circle[0]])
         E[..., self.circle[2]] = np.sin(q[..., self.circle[0]])
@@ -115,15 +118,17 @@ class Chart:
         return {f.name: np.asarray(getattr(self, f.name)).tolist() for f in fields(self)}
 
     @classmethod
-    def from_dict(cls, header: dict[str, object]) -> Chart:
+    def from_dict(cls, header: dict[str, Any]) -> Chart:
         """Rebuild from `to_dict`."""
         integer = {"kept": (-1,), "linear": (2, -1), "circle": (3, -1), "dropped": (-1,)}
-        values: dict[str, object] = {k: np.array(header[k], dtype=int).reshape(shape) for k, shape in integer.items()}
-        values |= {k: tuple(header[k]) for k in ("names", "y_names")}  # type: ignore[arg-type]
-        ne = len(np.atleast_1d(values["kept"]))  # type: ignore[arg-type]
-        values["D"] = np.array(header["D"], dtype=float).reshape(-1, ne)
-        values["offset"] = np.array(header["offset"], dtype=float).reshape(-1)
-        return cls(**values)  # type: ignore[arg-type]
+        whole = {k: np.array(header[k], dtype=int).reshape(shape) for k, shape in integer.items()}
+        return cls(
+            names=tuple(header["names"]),
+            y_names=tuple(header["y_names"]),
+            **whole,
+            D=np.array(header["D"], dtype=float).reshape(len(whole["dropped"]), len(whole["kept"])),
+            offset=np.array(header["offset"], dtype=float).reshape(-1),
+        )
 
     def describe(self) -> list[str]:
         """Return one sentence for each thing that was found."""
@@ -133,7 +138,7 @@ class Chart:
             for q, c, s in self.circle.T
         ]
         for row, column in zip(self.D, self.dropped, strict=True):
-            sources = [self.y_names[i] for i in self.kept[np.abs(row) > 1e-9]]
+            sources = [self.y_names[i] for i in self.kept[row != 0.0]]
             how = f"a linear combination of {', '.join(sources)}" if sources else "constant"
             lines.append(f"{self.y_names[column]} is {how}: it is reconstructed, not modelled.")
         return lines
@@ -160,7 +165,7 @@ class Chart:
                 names.append(y_names[column])
             elif column == min(pair):
                 circle.append((len(names), place[pair[0]], place[pair[1]]))
-                names.append(_angle_name(y_names[pair[0]], y_names[pair[1]]))
+                names.append(_angle_name(y_names[pair[0]], y_names[pair[1]], (*y_names, *names)))
         return cls(
             tuple(names),
             y_names,
@@ -183,17 +188,21 @@ def _circles(Y: Array, names: Sequence[str], columns: np.ndarray) -> list[tuple[
         best = [(float(np.sqrt(np.mean((squares[:, i] + squares[:, j] - 1.0) ** 2))), j) for j in free]
         # Two columns near (1, 0) are no circle unless what one square loses the other gains.
         best = [(rms, j) for rms, j in best if rms < min(_CIRCLE, 1e-2 * float(squares[:, j].std()))]
+        # Nor are two switches of which one is always on: an angle takes more than two values.
+        best = [(rms, j) for rms, j in best if len(np.unique(squares[:, j])) > 2]
         if best:
             j = min(best)[1]
             free.remove(j)
             a, b = int(columns[i]), int(columns[j])
-            swap = "sin" in names[a].lower() or ("cos" in names[b].lower() and "cos" not in names[a].lower())
+            swap = _function(names[a]) == "sin" or (_function(names[b]) == "cos" and _function(names[a]) != "cos")
             pairs.append((b, a) if swap else (a, b))
     return pairs
 
 
 def _independent(centred: Array, columns: np.ndarray, protected: set[int]) -> tuple[np.ndarray, np.ndarray]:
     """Split columns into kept and linearly dependent ones; members of a circle are always kept."""
+    if len(centred) <= 2 * len(columns):  # so few samples make any column a combination of the others
+        return columns, np.zeros(0, dtype=int)
     basis: list[Array] = []
     kept, dropped = [], []
     order = [c for c in columns if c in protected] + [c for c in columns if c not in protected]
@@ -212,8 +221,14 @@ def _independent(centred: Array, columns: np.ndarray, protected: set[int]) -> tu
     return np.sort(np.array(kept, dtype=int)), np.array(dropped, dtype=int)
 
 
-def _angle_name(cos_name: str, sin_name: str) -> str:
-    stems = [
-        re.sub(r"(?i)^(cos|sin)(ine)?[\s_(]*|[\s_(]*(cos|sin)(ine)?$|\)$", "", name) for name in (cos_name, sin_name)
-    ]
-    return stems[0] if stems[0] == stems[1] and stems[0] else f"angle({cos_name},{sin_name})"
+def _function(name: str) -> str:
+    """Return "cos" or "sin", whichever the name says first ("cosine" holds both), or nothing."""
+    said = re.search(r"cos|sin", name.lower())
+    return said.group() if said else ""
+
+
+def _angle_name(cos_name: str, sin_name: str, taken: Sequence[str]) -> str:
+    function = r"(cos(ine)?|sine?)"
+    stems = [re.sub(rf"(?i)^{function}[\s_(]*|[\s_(]*{function}$|\)$", "", name) for name in (cos_name, sin_name)]
+    plain = stems[0] == stems[1] and stems[0] and stems[0] not in taken
+    return stems[0] if plain else f"angle({cos_name},{sin_name})"

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, Self, cast
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from koopctl.arrays import Array
-from koopctl.errors import DataError, DesignError
+from koopctl.errors import DataError, DesignError, ShapeError
 from koopctl.features.base import Lift
 from koopctl.features.identity import Identity
 from koopctl.features.sampled import SampledFeatures
 from koopctl.models.base import Model
-from koopctl.models.sampled_rnn import spread
+from koopctl.models.scaling import centre_and_spread
 
 _LIFTS: dict[str, type[Lift]] = {"Identity": Identity, "SampledFeatures": SampledFeatures}
 _ARRAYS = ("mean_", "scale_", "gain_", "u_mean_", "u_scale_", "A_", "B_", "N_", "C_", "c_", "y_offset_")
@@ -44,6 +46,7 @@ class EDMDc(Model):
         delays: int = 0,
         ridge: float = 1e-10,
         manifold: bool = True,
+        cyclic: Literal["auto"] | Sequence[str] = "auto",
     ) -> None:
         """Set the parameters.
 
@@ -53,21 +56,27 @@ class EDMDc(Model):
             delays: Older observations and inputs in the state.
             ridge: Penalty of the least squares, relative to regressors of unit size.
             manifold: Detect cos/sin pairs and dependent columns and keep the state on its manifold.
+            cyclic: Coordinates the motion does not depend on and the model must not see; "auto" finds them.
         """
         self.lift = lift
         self.inputs = inputs
         self.delays = delays
         self.ridge = ridge
         self.manifold = manifold
+        self.cyclic = cyclic
 
     # ------------------------------------------------------------------ learning
     def _sample(self, X: Array, U: Array, dQ: Array) -> None:
         if self.inputs not in ("linear", "bilinear"):
             raise DataError(f"inputs is {self.inputs!r}; it is 'linear' or 'bilinear'.")
         W = self.window_.embed(X)
-        self.mean_, self.scale_, self.gain_ = W.mean(axis=0), spread(W), spread(dQ)
-        self.u_mean_, self.u_scale_ = U.mean(axis=0), spread(U)
+        self.mean_, self.scale_ = centre_and_spread(W)
+        self.scale_[self._unseen[1]] = np.inf  # standardised to zero: no feature reads it
+        self.gain_ = centre_and_spread(dQ)[1]
+        self.u_mean_, self.u_scale_ = centre_and_spread(U)
         template = SampledFeatures(100) if self.lift is None else self.lift
+        if not isinstance(template, Lift):
+            raise DataError(f"lift is {template!r}; it is a lift such as SampledFeatures(100) or Identity().")
         self.lift_ = type(template)(**template.get_params())
         self.lift_.fit((W - self.mean_) / self.scale_, dQ / self.gain_)
         self._lay_out()
@@ -77,7 +86,7 @@ class EDMDc(Model):
         window = self.window_
         self._on_circle = np.sort(window.circle[1:].ravel())
         self._nz = window.nx + len(self._on_circle) + self.lift_.n_out
-        self._read = np.setdiff1d(np.arange(self._nz), window.circle[0])
+        self._read = np.setdiff1d(np.arange(self._nz), [*window.circle[0], *self._unseen[0]])
 
     @property
     def nz(self) -> int:
@@ -85,9 +94,15 @@ class EDMDc(Model):
         self._fitted  # noqa: B018  raises where there is no fit
         return self._nz
 
-    def lift_state(self, x: Array) -> Array:
-        """Return the lifted state z, (nz,) of x (nx,) or (n, nz) of (n, nx)."""
+    def lift_state(self, x: ArrayLike) -> Array:
+        """Return the lifted state z, (nz,) of x (nx,) or (n, nz) of (n, nx).
+
+        Raises:
+            ShapeError: x has another width.
+        """
         X = np.atleast_2d(np.asarray(x, dtype=np.float64))
+        if X.ndim != 2 or X.shape[1] != self.nx:
+            raise ShapeError(f"x has shape {np.shape(x)}, expected ({self.nx},) or (n, {self.nx}); see encode().")
         W = self.window_.embed(X)
         Z = np.concatenate([X, W[:, self._on_circle], self.lift_.transform((W - self.mean_) / self.scale_)], axis=1)
         return Z[0] if np.ndim(x) == 1 else Z
@@ -136,7 +151,7 @@ class EDMDc(Model):
     def _w_order(self) -> np.ndarray:
         """Columns of w in the order in which z holds them: linear ones as in x, then those on circles."""
         linear = self.window_.linear[:, np.argsort(self.window_.linear[0])]
-        return np.concatenate([linear[1], self._on_circle])
+        return np.concatenate([np.setdiff1d(linear[1], self._unseen[1], assume_unique=True), self._on_circle])
 
     def _construct(self, theta: Array) -> None:
         """Undo the standardisation: theta (m, p) acts on v (x) (z, 1), the matrices on u, z."""

@@ -34,4 +34,4 @@ class Envelope:
         """Return how far each sample (n, nw) lies outside, in half widths of the box; 0 inside, (n,)."""
         half = np.maximum((self.high - self.low) / 2, 1e-9 * (1.0 + np.abs(self.high)))
         outside = np.maximum((self.low - W) / half, (W - self.high) / half)
-        return np.maximum(outside.max(axis=-1), 0.0)
+        return np.asarray(outside.max(axis=-1, initial=0.0))

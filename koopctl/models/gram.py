@@ -5,8 +5,14 @@ from __future__ import annotations
 import numpy as np
 import scipy.linalg
 
-from koopctl.arrays import Array
+from koopctl.arrays import Array, is_finite
 from koopctl.errors import DataError
+
+
+def check_ridge(ridge: object) -> None:
+    """Raise a DataError unless `ridge` can be a penalty."""
+    if not is_finite(ridge) or ridge < 0.0:
+        raise DataError(f"ridge is {ridge!r}; it must be a finite number >= 0, usually 1e-12 to 1e-2.")
 
 
 class Gram:
@@ -43,8 +49,7 @@ class Gram:
         Raises:
             DataError: ridge is negative or not finite.
         """
-        if not (np.isfinite(ridge) and ridge >= 0.0):
-            raise DataError(f"ridge is {ridge}; it must be a finite number >= 0, usually 1e-12 to 1e-2.")
+        check_ridge(ridge)
         penalty = np.full(len(self.G), ridge)
         penalty[len(self.G) - free :] = 0.0
         system = self.G / self.n + np.diag(penalty)

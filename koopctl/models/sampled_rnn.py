@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from koopctl.arrays import Array
 from koopctl.features.sampled import SampledFeatures
 from koopctl.models.base import Model
+from koopctl.models.scaling import centre_and_spread
 
 
 class SampledRNN(Model):
@@ -33,6 +35,7 @@ class SampledRNN(Model):
         sampling: Literal["gradient", "uniform"] = "gradient",
         activation: Literal["tanh", "relu"] = "tanh",
         manifold: bool = True,
+        cyclic: Literal["auto"] | Sequence[str] = "auto",
         random_state: int = 0,
     ) -> None:
         """Set the parameters.
@@ -44,6 +47,7 @@ class SampledRNN(Model):
             sampling: How pairs of data points are drawn, "gradient" or "uniform".
             activation: "tanh" or "relu".
             manifold: Detect cos/sin pairs and dependent columns and keep the state on its manifold.
+            cyclic: Coordinates the motion does not depend on and the model must not see; "auto" finds them.
             random_state: Seed of the sampling.
         """
         self.n_features = n_features
@@ -52,12 +56,14 @@ class SampledRNN(Model):
         self.sampling = sampling
         self.activation = activation
         self.manifold = manifold
+        self.cyclic = cyclic
         self.random_state = random_state
 
     def _sample(self, X: Array, U: Array, dQ: Array) -> None:
         S = np.concatenate([self.window_.embed(X), U], axis=1)
-        self.mean_, self.scale_ = S.mean(axis=0), spread(S)
-        self.gain_ = spread(dQ)
+        self.mean_, self.scale_ = centre_and_spread(S)
+        self.scale_[self._unseen[1]] = np.inf  # standardised to zero: no unit, no coefficient reads it
+        self.gain_ = centre_and_spread(dQ)[1]
         self.features_ = SampledFeatures(self.n_features, self.sampling, self.activation, self.random_state)
         self.features_.fit((S - self.mean_) / self.scale_, dQ / self.gain_)
 
@@ -89,7 +95,8 @@ class SampledRNN(Model):
     def _hidden(self, S: Array) -> Array:
         H = S @ self._V
         H += self._b
-        return np.tanh(H, out=H) if self.activation == "tanh" else np.maximum(H, 0.0, out=H)
+        np.tanh(H, out=H) if self.activation == "tanh" else np.maximum(H, 0.0, out=H)
+        return H
 
     def _increment(self, X: Array, U: Array) -> Array:
         S = np.concatenate([self.window_.embed(X), U], axis=1)
@@ -124,9 +131,3 @@ class SampledRNN(Model):
         self.features_ = SampledFeatures(self.n_features, self.sampling, self.activation, self.random_state)
         self.features_.restore(arrays)
         self._prepare()
-
-
-def spread(S: Array) -> Array:
-    """Return the standard deviation of each column, 1 where a column does not move."""
-    spread = S.std(axis=0)
-    return np.where(spread > 1e-12 * (1.0 + np.abs(S.mean(axis=0))), spread, 1.0)

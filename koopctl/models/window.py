@@ -123,7 +123,8 @@ class Window:
             ShapeError: Y or U has another shape.
         """
         Y = as_array("Y", Y, (self.delays + 1, len(self.chart.y_names)))
-        U = as_array("U", np.reshape(U, (-1, self.nu)) if self.delays == 0 else U, (self.delays, self.nu))
+        shape = (self.delays, self.nu)
+        U = as_array("U", np.reshape(U, shape) if np.size(U) == self.delays * self.nu == 0 else U, shape)
         q = self.chart.to_coordinates(Y[::-1])
         return np.concatenate([q.ravel(), U[::-1].ravel()])
 
