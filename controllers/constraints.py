@@ -48,6 +48,11 @@ class Constraints:
             blocks += [rows, rows, sign]
         return QP(hessian, np.concatenate(blocks))
 
+    def reset(self) -> None:
+        """Forget the last solution, which the solver would start from: a run must not depend on the one before."""
+        if self._qp is not None:
+            self._qp.reset()
+
     def rows(self, plan: Condensed, X: Array, U: Array, u_last: Array) -> tuple[Array, Array, Array]:
         """Return A (m, n), lower (m,), upper (m,) around the plan X (N + 1, nq or more), U (N, nu)."""
         task, n, n_w = self.task, self.n_w + self.n_s, self.n_w

@@ -6,7 +6,7 @@ import copy
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from koopctl.archive import write_archive
-from koopctl.arrays import Array, index_of
+from koopctl.arrays import Array
+from koopctl.controllers.constraints import Constraints
+from koopctl.controllers.history import History
 from koopctl.controllers.steady import Steady, nearest_steady, resolve
 from koopctl.errors import DesignError, KoopctlError
 from koopctl.models.base import Model
@@ -70,6 +72,7 @@ class Law(ABC):
     """
 
     kind: ClassVar[str]
+    _constraints: Constraints  # of the laws that plan
 
     def __init__(self, model: Model, task: Task) -> None:
         """Resolve the task's names against the model and find the steady pair.
@@ -90,8 +93,7 @@ class Law(ABC):
         self.steady: Steady = nearest_steady(model, self.wanted)
         self.notes: list[str] = [self.steady.note] if self.steady.note else []
         self.K: Array | None = None
-        chart = model.window_.chart
-        self._columns = [index_of(name, model.sensors_) for name in chart.y_names]
+        self._history = History(model)
         self._reference: Array | None = None
         self._home = (self.wanted, self.steady)
         self.reset()
@@ -103,14 +105,13 @@ class Law(ABC):
 
     def reset(self) -> None:
         """Forget the past: history, plan, last input, counts of the rungs."""
-        delays, nu = self.model.window_.delays, self.model.nu
-        self._ys: deque[Array] = deque(maxlen=delays + 1)
-        self._us: deque[Array] = deque([np.zeros(nu)] * delays, maxlen=delays)
-        self._x: Array | None = None
+        self._history.reset()
         self._plan: tuple[Array, Array] | None = None
         self._age = 0
         self._u_last = self.wanted.u_safe.copy()
         self.rungs: Counter[str] = Counter()
+        if hasattr(self, "_constraints"):
+            self._constraints.reset()
 
     def __call__(self, y: ArrayLike, reference: ArrayLike | None = None) -> tuple[Array, dict[str, Any]]:
         """Return the input for the observation y and what there is to know about it.
@@ -131,7 +132,8 @@ class Law(ABC):
             answer = Answer(self.wanted.u_safe, "safe", f"fault:{type(error).__name__}")
             _LOG.exception("law fell to the safe input")
         u = self._clamp(answer.u)
-        self._remember(u)
+        self._u_last = u.copy()  # u itself is the caller's from here on
+        self._history.remember(self._u_last)
         self.rungs[answer.status] += 1
         if answer.status not in ("solved",) or answer.reason:
             _LOG.debug("rung %s: %s", answer.status, answer.reason)
@@ -158,7 +160,7 @@ class Law(ABC):
     # ------------------------------------------------------------------ the ladder
     def _ladder(self, y: ArrayLike, reference: ArrayLike | None) -> Answer:
         reason = self._retarget(reference)
-        x, fault = self._observe(y)
+        x, fault = self._history.observe(y, self._u_last)
         if x is None:
             return self._without_state(fault)
         excess = float(self.model.excess(x[None])[0])
@@ -201,49 +203,11 @@ class Law(ABC):
         return Answer(u, "lqr", reason) if np.isfinite(u).all() else None
 
     # ------------------------------------------------------------------ in and out
-    def _observe(self, y: ArrayLike) -> tuple[Array | None, str]:
-        """Return the state made from y and the history, or None and the reason."""
-        window = self.model.window_
-        try:
-            value = np.array(y, dtype=np.float64)  # a copy: loops reuse their buffers
-        except (TypeError, ValueError, OverflowError):
-            value, fault = np.zeros(0), "not_numeric"
-        else:
-            fault = "wrong_shape"
-        if value.shape == (len(self.model.sensors_),):
-            value = value[self._columns]
-        if value.shape != (len(self._columns),):
-            self._bridge()
-            return None, fault
-        if not np.isfinite(value).all():
-            self._bridge()
-            return None, "not_finite"
-        while len(self._ys) < window.delays:  # at the start the plant is taken to have stood still
-            self._ys.append(value)
-        self._ys.append(value)
-        past = np.array(self._us).reshape(window.delays, window.nu)
-        self._x = window.encode(np.array(self._ys), past)
-        return self._x, ""
-
-    def _bridge(self) -> None:
-        """Where an observation is missing, put the model's own prediction into the history."""
-        if self._x is None:
-            return
-        nxt = self.model.step(self._x, self._u_last)
-        if np.isfinite(nxt).all():
-            self._x = nxt
-            self._ys.append(self.model.output(nxt))
-
     def _clamp(self, u: Array) -> Array:
         task = self.wanted
         safe = u if u.shape == task.u_safe.shape and np.isfinite(u).all() else task.u_safe
         near = np.clip(safe, self._u_last - task.du_max, self._u_last + task.du_max)
         return np.clip(near, task.u_min, task.u_max)
-
-    def _remember(self, u: Array) -> None:
-        self._u_last = u.copy()  # u itself is the caller's from here on
-        if self.model.window_.delays:
-            self._us.append(self._u_last)
 
     def _retarget(self, reference: ArrayLike | None) -> str:
         """Move the steady pair to another target; the task's own comes back when no reference is given."""
@@ -252,7 +216,7 @@ class Law(ABC):
                 self._reference, (self.wanted, self.steady) = None, self._home
                 self._target_moved()
             return ""
-        target = self._goal(reference)
+        target = self._history.target(reference)
         if target is None:
             return "bad_reference"
         if self._reference is None or not np.array_equal(target, self._reference):
@@ -267,17 +231,6 @@ class Law(ABC):
                 return "bad_reference"
             self._reference = target
         return ""
-
-    def _goal(self, reference: ArrayLike) -> Array | None:
-        """Return a reference as coordinates (nq,) or measured states (ny,), None where it is neither."""
-        try:
-            target = np.array(reference, dtype=np.float64)
-        except (TypeError, ValueError, OverflowError):
-            return None
-        widths = (self.model.window_.nq, len(self._columns))
-        if target.shape == (len(self.model.sensors_),) and len(target) not in widths:
-            target = target[self._columns]
-        return target if target.shape in ((n,) for n in widths) and np.isfinite(target).all() else None
 
     @abstractmethod
     def _target_moved(self) -> None:

@@ -91,7 +91,14 @@ class LiftedMPC(Law):
         d[:, :nz] = self.drift
         stages = (np.repeat(A[None], N, 0), np.repeat(B[None], N, 0), d, H, np.zeros((N, n + nu)), P, np.zeros(n))
         # The free response to the drift alone, then to each entry of the initial state through the same gains.
-        self._base = condense(*stages, np.zeros(n))
+        try:
+            self._base = condense(*stages, np.zeros(n))
+        except np.linalg.LinAlgError:
+            radius = float(np.abs(np.linalg.eigvals(self.system.A_)).max())
+            raise DesignError(
+                f"the lifted recursion has spectral radius {radius:.3g}, which grows to {radius**N:.1g} over the horizon "
+                f"of {N} steps and drowns the cost. Use fewer features, more ridge, more data or a shorter horizon."
+            ) from None
         self._propagate(stages[0], stages[1], n)
 
     def _propagate(self, A: Array, B: Array, n: int) -> None:

@@ -29,6 +29,7 @@ class Plans:
         self.model, self.task, self.steady, self.P, self.K = model, task, steady, P, K
         self.Q = state_weight(model, task.Q)
         self.has_rate_cost = bool(task.dR.any())
+        self.has_soft_bounds = bool(np.isfinite(task.y_min).any() or np.isfinite(task.y_max).any())
         self.half = half_ranges(model)
         self.input_low = np.where(np.isfinite(task.u_min), task.u_min, model.input_range_.low)
         self.input_high = np.where(np.isfinite(task.u_max), task.u_max, model.input_range_.high)
@@ -61,7 +62,7 @@ class Plans:
 
     def cost(self, X: Array, U: Array, u_last: Array) -> Array:
         """Return the cost (n,) of plans X (n, N + 1, nx), U (n, N, nu); inf where a plan is not finite."""
-        task, nq = self.task, self.model.window_.nq
+        task = self.task
         e = self.model.window_.difference(X, self.steady.x)
         du = U - self.steady.u
         total = ((e[:, :-1] @ self.Q) * e[:, :-1]).sum((1, 2)) + ((du @ task.R) * du).sum((1, 2))
@@ -69,20 +70,32 @@ class Plans:
         if self.has_rate_cost:
             change = np.diff(U, axis=1, prepend=np.broadcast_to(u_last, (len(U), 1, len(u_last))))
             total += ((change @ task.dR) * change).sum((1, 2))
-        beyond = np.maximum(X[:, 1:, :nq] - task.y_max, 0.0) + np.maximum(task.y_min - X[:, 1:, :nq], 0.0)
-        worst = beyond.max(axis=1)
-        total += task.slack_price * (2 * worst + worst**2).sum(axis=1)
+        if self.has_soft_bounds:
+            total += self._soft_cost(X)
         return np.where(np.isfinite(total), total, np.inf)
 
-    def merit(self, X: Array, U: Array, F: Array, u_last: Array) -> float:
-        """Return the cost of one plan plus an exact penalty on its defects F - X[1:].
+    def merit(self, X: Array, U: Array, F: Array, u_last: Array) -> tuple[float, float]:
+        """Return the cost of one plan plus an exact penalty on its defects F - X[1:], and the cost alone.
 
         A defect d met at a deviation e costs about 2 |e^T P d| later, which is at most 2 |e|_P |d|_P.
         """
-        cost = float(self.cost(X[None], U[None], u_last)[0])
-        d, e = F - X[1:], self.model.window_.difference(X, self.steady.x)
-        size = np.sqrt(max(float(((e @ self.P) * e).sum(axis=1).max()), 1e-12))
-        return cost + 2.0 * size * float(np.sqrt(np.maximum(((d @ self.P) * d).sum(axis=1), 0.0)).sum())
+        d, e, du = F - X[1:], self.model.window_.difference(X, self.steady.x), U - self.steady.u
+        eP = e @ self.P
+        cost = np.vdot(e[:-1] @ self.Q, e[:-1]) + np.vdot(du @ self.task.R, du) + np.vdot(eP[-1], e[-1])
+        if self.has_rate_cost:
+            change = np.diff(U, axis=0, prepend=u_last[None])
+            cost += np.vdot(change @ self.task.dR, change)
+        if self.has_soft_bounds:
+            cost += self._soft_cost(X[None])[0]
+        size = np.sqrt(max(float((eP * e).sum(axis=1).max()), 1e-12))
+        defects = np.sqrt(np.maximum(((d @ self.P) * d).sum(axis=1), 0.0)).sum()
+        return float(cost + 2.0 * size * defects), float(cost)
+
+    def _soft_cost(self, X: Array) -> Array:
+        nq = self.model.window_.nq
+        beyond = np.maximum(X[:, 1:, :nq] - self.task.y_max, 0.0) + np.maximum(self.task.y_min - X[:, 1:, :nq], 0.0)
+        worst = beyond.max(axis=1)
+        return np.asarray(self.task.slack_price * (2 * worst + worst**2).sum(axis=1))
 
     # ------------------------------------------------------------------ roll-outs
     def clip(self, U: Array) -> Array:

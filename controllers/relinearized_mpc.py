@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from koopctl.task import Task
 _LENGTHS = np.append(0.5 ** np.arange(6), 0.0)  # of the batched line search
 _FIRST_LOOK = 8  # times as many candidates where there is no plan yet
 _JUMP = 0.25  # an observation this far from the plan, in half ranges of the data, starts the plan anew
+
+Expansion: TypeAlias = tuple[Array, Array, Array]  # f, A, B at every stage of a plan
 
 
 class RelinearizedMPC(Law):
@@ -78,6 +80,8 @@ class RelinearizedMPC(Law):
     def reset(self) -> None:
         """Forget the past, and start the candidates' perturbations from their seed."""
         super().reset()
+        self._local: Expansion | None = None
+        self._gains = np.zeros((0, self.model.nu, self.model.nx))
         self._rng = np.random.default_rng(self.random_state)
 
     def _target_moved(self) -> None:
@@ -95,54 +99,64 @@ class RelinearizedMPC(Law):
 
     # ------------------------------------------------------------------ one call
     def _act(self, x: Array) -> Answer:
-        X, U, known = self._start(x)
-        searching = self.candidates > 0 and not (known and self._plans.at_home(X[-1]))
+        X, U, shift = self._start(x)
+        searching = self.candidates > 0 and not (shift and self._plans.at_home(X[-1]))
         if searching:
-            X, U = self._search(X, U, known)
+            X, U = self._search(X, U, shift)
+        local = self.model.expand(X[:-1], U) if searching else self._expand(X, U, shift)
         for _ in range(self.iterations):
-            X, U, solution = self._round(X, U, searching)
+            X, U, cost, local, solution = self._round(X, U, local, searching)
         if not np.isfinite(X).all() or not np.isfinite(U).all():
             raise RefusedError("plan_not_finite")
+        self._local = local
         status = "solved" if solution is None else solution.status
         detail = {
             "searching": searching,
             "qp_time": 0.0 if solution is None else solution.solve_time,
             "qp_iterations": 0 if solution is None else solution.iterations,
         }
-        cost = float(self._plans.cost(X[None], U[None], self._u_last)[0])
-        reason = "" if status == "solved" else "stopped_early"
-        return Answer(U[0], status, reason, cost, X, U, detail)
+        return Answer(U[0], status, "" if status == "solved" else "stopped_early", cost, X, U, detail)
 
-    def _search(self, X: Array, U: Array, known: bool) -> tuple[Array, Array]:
+    def _start(self, x: Array) -> tuple[Array, Array, int]:
+        """Return the last plan shifted to now with x as its first state, and by how much it was shifted.
+
+        Where there is no plan, or the observation is far from it, the roll-out of the LQR takes its place (shift 0).
+        """
+        difference = self.model.window_.difference
+        if self._plan is not None:
+            X, U = self._plans.shift(*self._plan, self._age + 1)
+            jump = difference(x, X[0])
+            if (np.abs(jump)[: self.model.window_.nq] <= _JUMP * self._plans.half).all():
+                X[0] += jump  # keeps the plan's count of turns where x has wrapped
+                return X, U, self._age + 1
+        return *self._plans.home(self.steady.x + difference(x, self.steady.x)), 0
+
+    def _expand(self, X: Array, U: Array, shift: int) -> Expansion:
+        """Linearise along the plan; only the first stage and the last ones are new since the last call."""
+        if not shift or self._local is None:
+            return self.model.expand(X[:-1], U)
+        fresh = np.r_[0, len(U) - shift : len(U)]
+        F, A, B = (np.concatenate([part[shift:], part[:shift]]) for part in self._local)
+        F[fresh], A[fresh], B[fresh] = self.model.expand(X[fresh], U[fresh])
+        return F, A, B
+
+    def _search(self, X: Array, U: Array, shift: int) -> tuple[Array, Array]:
         """Compare the plan, held to its course by its gains, with other plans; return the cheapest."""
         # Which way to go is mostly decided at the start, so the first look around is the widest.
-        count = self.candidates * (1 if known else _FIRST_LOOK)
+        count = self.candidates * (1 if shift else _FIRST_LOOK)
         others = self._plans.candidates(X, U, count, self._rng)
         *best, cost = self._plans.best_of(X[0], others, self._u_last)
-        if known:
-            *kept, kept_cost = self._plans.follow(X, U, self._gains, self._u_last, np.zeros(1))
+        if shift:
+            gains = self._gains[np.minimum(np.arange(len(U)) + shift, len(U) - 1)]
+            *kept, kept_cost = self._plans.follow(X, U, gains, self._u_last, np.zeros(1))
             best = kept if kept_cost <= cost else best
         return best[0], best[1]
 
-    def _start(self, x: Array) -> tuple[Array, Array, bool]:
-        """Return the last plan shifted to now with x as its first state; a roll-out of the LQR where there is none."""
-        if self._plan is not None:
-            X, U = self._plans.shift(*self._plan, self._age + 1)
-            self._shift_gains(self._age + 1)
-            jump = self.model.window_.difference(x, X[0])
-            if (np.abs(jump)[: self.model.window_.nq] <= _JUMP * self._plans.half).all():
-                X[0] += jump  # keeps the plan's count of turns where x has wrapped
-                return X, U, True
-        near = self.steady.x + self.model.window_.difference(x, self.steady.x)
-        return *self._plans.home(near), False
-
-    def _shift_gains(self, steps: int) -> None:
-        last = self._gains[-1:]
-        self._gains = np.concatenate([self._gains[steps:], np.repeat(last, min(steps, len(self._gains)), axis=0)])
-
-    def _round(self, X: Array, U: Array, searching: bool) -> tuple[Array, Array, QPSolution | None]:
-        """Linearise along the plan, solve, and move the plan by as much of the correction as lowers the merit."""
-        F, A, B = self.model.expand(X[:-1], U)
+    def _round(
+        self, X: Array, U: Array, local: Expansion, searching: bool
+    ) -> tuple[Array, Array, float, Expansion | None, QPSolution | None]:
+        """Solve the linearised problem and move the plan by as much of the correction as pays."""
+        F, A, B = local if local is not None else self.model.expand(X[:-1], U)
         plan = self._condensed(X, U, F, A, B)
         self._gains = plan.gains
         try:
@@ -151,26 +165,31 @@ class RelinearizedMPC(Law):
             raise RefusedError(f"qp_{error.status}") from None
         dU = plan.free_u + plan.T @ w
         dX = (plan.free_x + plan.S @ w)[:, : self.model.nx]
-        if searching:
-            X, U, _ = self._plans.follow(X, U, plan.gains, self._u_last, _LENGTHS, dX, dU)
-            return X, U, solution
-        return *self._advance(X, U, F, dX, dU), solution
+        if not searching:
+            nearer = self._shooting_step(X, U, F, dX, dU)
+            if nearer is not None:
+                return *nearer, solution
+        X, U, cost = self._plans.follow(X, U, plan.gains, self._u_last, _LENGTHS, dX, dU)
+        return X, U, cost, None, solution
 
-    def _advance(self, X: Array, U: Array, F: Array, dX: Array, dU: Array) -> tuple[Array, Array]:
-        """Return the plan after the longest of a few steps that lowers the merit; held by its gains if none does.
+    def _shooting_step(
+        self, X: Array, U: Array, F: Array, dX: Array, dU: Array
+    ) -> tuple[Array, Array, float, Expansion] | None:
+        """Return the plan after the longest of a few steps that lowers the merit, its cost and its linearisation.
 
-        All stages of a step are checked in one batch, since a multiple-shooting plan needs no roll-out.
+        All stages of a step are checked in one batch, since a multiple-shooting plan needs no roll-out, and the
+        linearisation found on the way serves the next call.
         """
         nq = self.model.window_.nq
         longest = min(1.0, self.step_bound / max(float((np.abs(dX[1:, :nq]) / self._plans.half).max()), 1e-12))
-        before = self._plans.merit(X, U, F, self._u_last)
+        before, _ = self._plans.merit(X, U, F, self._u_last)
         for length in (longest, 0.5 * longest, 0.2 * longest):
             X_new, U_new = X + length * dX, self._plans.clip(U + length * dU)
-            F_new = self.model.step(X_new[:-1], U_new)
-            if self._plans.merit(X_new, U_new, F_new, self._u_last) <= before:
-                return X_new, U_new
-        X, U, _ = self._plans.follow(X, U, self._gains, self._u_last, _LENGTHS, dX, dU)
-        return X, U
+            local = self.model.expand(X_new[:-1], U_new)
+            merit, cost = self._plans.merit(X_new, U_new, local[0], self._u_last)
+            if merit <= before:
+                return X_new, U_new, cost, local
+        return None
 
     def _condensed(self, X: Array, U: Array, F: Array, A: Array, B: Array) -> Condensed:
         d = F - X[1:]

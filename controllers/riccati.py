@@ -9,6 +9,8 @@ import numpy as np
 from koopctl.arrays import Array
 from koopctl.errors import DesignError
 
+_RESIDUAL = 1e-6  # of the Riccati equation, relative to its solution
+
 
 def infinite_horizon(A: Array, B: Array, Q: Array, R: Array) -> tuple[Array, Array]:
     """Return the gain K (u = -K x) and the cost-to-go P of the infinite-horizon problem, by python-control's dlqr.
@@ -28,6 +30,12 @@ def infinite_horizon(A: Array, B: Array, Q: Array, R: Array) -> tuple[Array, Arr
     radius = float(np.abs(poles).max())
     if not np.isfinite(K).all() or radius >= 1.0 + 1e-9:
         raise DesignError(f"the LQR closed loop has spectral radius {radius:.4f}, not below 1; record richer data.")
+    residual = float(np.abs(A.T @ P @ (A - B @ K) + Q - P).max())
+    if residual > _RESIDUAL * float(np.abs(P).max()):
+        raise DesignError(
+            f"the Riccati equation was solved to a relative residual of only {residual / np.abs(P).max():.1g}: the model "
+            "has unstable modes that the input hardly reaches. Use fewer features, more ridge or more data."
+        )
     return np.asarray(K, dtype=float), np.asarray((P + P.T) / 2, dtype=float)
 
 
@@ -93,17 +101,19 @@ def condense(A: Array, B: Array, d: Array, H: Array, h: Array, P: Array, p: Arra
 def _scalar_backward(F: Array, Ft: Array, stage: Array, value: Array, gains: Array, scale: Array) -> None:
     """Riccati recursion for one input: the Schur complement is a division."""
     n = value.shape[0]
+    dot = np.dot
+    pivots = np.empty(len(F))
     for k in range(len(F) - 1, -1, -1):
-        G = np.dot(np.dot(Ft[k], value), F[k])
+        G = dot(dot(Ft[k], value), F[k])
         G += stage[k]
-        pivot = G[n, n]
-        if not pivot > 0.0:
-            raise np.linalg.LinAlgError("the input's Hessian is not positive")
-        row = G[n, :n]
-        gain = gains[k, 0]
+        row, pivot, gain = G[n, :n], G[n, n], gains[k, 0]
         np.divide(row, -pivot, out=gain)
-        scale[k] = pivot**-0.5
-        value = G[:n, :n] + row[:, None] * gain
+        pivots[k] = pivot
+        value = G[:n, :n]
+        value += row[:, None] * gain  # in place: the rest of G is not needed any more
+    if not (pivots > 0.0).all():
+        raise np.linalg.LinAlgError("the input's Hessian is not positive")
+    scale[:, 0, 0] = 1.0 / np.sqrt(pivots)
 
 
 def _backward(F: Array, Ft: Array, stage: Array, value: Array, gains: Array, scale: Array) -> None:

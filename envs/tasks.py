@@ -7,7 +7,7 @@ from koopctl.task import Task
 
 _TASKS: dict[str, Task] = {
     # The weights are those of the environment's own reward.
-    "Pendulum-v1": Task(target=0.0, Q={"theta": 1.0, "thetadot": 0.1}, R=0.001, u_min=-2.0, u_max=2.0, horizon=40),
+    "Pendulum-v1": Task(target=0.0, Q={"theta": 1.0, "thetadot": 0.1}, R=0.001, u_min=-2.0, u_max=2.0, horizon=50),
     "InvertedPendulum-v5": Task(
         target=0.0,
         Q={"pos": 1.0, "theta": 10.0, "vel": 0.1, "thetadot": 0.1},

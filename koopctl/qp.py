@@ -91,21 +91,27 @@ class QP:
         self._A = np.array(pattern, dtype=float)
         if not np.isfinite(self._A).all():
             raise SolverError("not_finite", "the pattern holds NaN or inf; every entry must be finite.")
-        columns, rows = np.nonzero(self._A.T)  # column-major, the order of a CSC matrix
-        self._rows, self._columns = rows, columns
-        starts = np.concatenate([[0], np.cumsum(np.bincount(columns, minlength=self.n))])
-        A = sparse.csc_matrix((self._A[rows, columns], rows, starts), shape=(self.m, self.n))
+        self._pattern = self._A
+        self._columns, self._rows = np.nonzero(self._A.T)  # column-major, the order of a CSC matrix
+        self._max_iterations = max_iterations
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the last solution, which the next `solve` would start from, and the last A."""
+        self._A = self._pattern
+        starts = np.concatenate([[0], np.cumsum(np.bincount(self._columns, minlength=self.n))])
+        entries = (self._A[self._rows, self._columns], self._rows, starts)
         self._solver: Any = osqp.OSQP()
         self._solver.setup(
             sparse.csc_matrix(np.triu(self._P)),
             np.zeros(self.n),
-            A,
+            sparse.csc_matrix(entries, shape=(self.m, self.n)),
             -np.ones(self.m),
             np.ones(self.m),
             verbose=False,
-            eps_abs=tolerance,
-            eps_rel=tolerance,
-            max_iter=max_iterations,
+            eps_abs=self.tolerance,
+            eps_rel=self.tolerance,
+            max_iter=self._max_iterations,
             check_termination=10,
             warm_starting=True,
         )

@@ -37,9 +37,7 @@ def same(left, right) -> bool:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    hnp.arrays(
-        st.sampled_from([np.float64, np.float32, np.int64, np.bool_]), hnp.array_shapes(min_dims=0, min_side=0)
-    ),
+    hnp.arrays(st.sampled_from([np.float64, np.float32, np.int64, np.bool_]), hnp.array_shapes(min_dims=0, min_side=0)),
     st.dictionaries(st.text(), st.none() | st.text() | st.floats() | st.integers() | st.lists(st.booleans())),
 )
 def test_whatever_is_written_is_read(tmp_path_factory, array, header):

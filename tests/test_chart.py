@@ -81,7 +81,7 @@ def test_the_angle_is_named_after_its_pair(names, found):
 
 
 def test_the_double_pendulums_order_is_sorted_out():
-    """sin sin cos cos, as MuJoCo's inverted double pendulum reports them, near upright and in float32."""
+    """In the order sin sin cos cos, as MuJoCo's inverted double pendulum reports them, near upright and in float32."""
     rng = np.random.default_rng(2)
     a, b = rng.uniform(-0.3, 0.3, size=(2, N))
     names = ("pos", "sin(theta1)", "sin(theta2)", "cos(theta1)", "cos(theta2)", "vel")

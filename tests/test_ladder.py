@@ -69,16 +69,16 @@ def strange(rng: np.random.Generator, good: np.ndarray) -> Any:
 
 @pytest.mark.parametrize("delays", [0, 1])
 @pytest.mark.parametrize("kind", KINDS)
-def test_three_thousand_strange_observations(pendulum_models, pendulum_rollouts, kind, delays, capfd):
+def test_thousands_of_strange_observations(pendulum_models, pendulum_rollouts, kind, delays, capfd):
     """No exception, no warning, nothing printed; u finite, of the right shape, inside input and rate bounds."""
     law = quick(pendulum_models[kind, delays], TASK.replace(horizon=4), kind)
-    rng = np.random.default_rng(delays)
+    rng, count = np.random.default_rng(delays), 1500 if delays else 3000
     path = np.concatenate(pendulum_rollouts[60:120].X)
     u_last = np.array([0.05])
     seen = set()
     with warnings.catch_warnings():
         warnings.filterwarnings("error", category=RuntimeWarning)
-        for k in range(3000):
+        for k in range(count):
             good = path[(k + k // 500) % len(path)]
             u, info = law(strange(rng, good) if rng.random() < 1 / 3 else good)
             assert isinstance(u, np.ndarray) and u.shape == (1,) and u.dtype == np.float64
@@ -88,7 +88,7 @@ def test_three_thousand_strange_observations(pendulum_models, pendulum_rollouts,
             assert info["reason"] or info["status"] == "solved"
             u_last = u
             seen.add(info["status"])
-    assert sum(law.rungs.values()) == 3000 and law.rungs["solved"] > 1800
+    assert sum(law.rungs.values()) == count and law.rungs["solved"] > 0.6 * count
     assert {"solved", "safe"} <= seen
     assert capfd.readouterr() == ("", "")
 
@@ -213,7 +213,7 @@ def test_without_any_gain_the_safe_input_is_left(linear_rollouts):
     for kind in ("lifted", "relinearized"):
         law = kc.design(model, TASK, kind)
         assert law.K is None and any("LQR" in note for note in law.notes)
-        u, info = law([1e30, 0.0])
+        u, info = law([0.0, 1e30])
         assert info["status"] == "safe" and u[0] == 0.05
 
 
@@ -225,12 +225,11 @@ def test_an_early_stop_inside_the_constraints_is_used_and_said(linear_model, kin
         raise RuntimeError("Maximum number of iterations reached.")
 
     monkeypatch.setattr("koopctl.qp.nnls", gives_up)
-    monkeypatch.setattr("koopctl.qp.QP.__init__.__kwdefaults__", {"tolerance": 1e-7, "max_iterations": 40})
     law = kc.design(linear_model, TASK.replace(horizon=30), kind)
     rng = np.random.default_rng(0)
     for _ in range(60):
         law.reset()
-        u, info = law(rng.uniform(-3, 3, 2))
+        u, info = law(rng.uniform(-2, 2, 2))
         assert -0.6 <= u[0] <= 0.5
         if info["status"] == "feasible":
             break

@@ -130,8 +130,7 @@ def test_a_full_turn_changes_nothing(kind, relift):
     assert turn.any()
     U = np.random.default_rng(6).normal(size=(5, 1))
     straight, turned = model.predict(x, U, relift), model.predict(x + turn, U, relift)
-    if isinstance(model, EDMDc) or relift:
-        assert turned - straight == pytest.approx(np.tile(turn, (6, 1)), rel=1e-9, abs=1e-8)
+    assert turned - straight == pytest.approx(np.tile(turn, (6, 1)), rel=1e-9, abs=1e-8)
     assert model.output(x + turn) == pytest.approx(model.output(x), abs=1e-12)
 
 
@@ -206,11 +205,10 @@ def test_same_seed_same_bytes_and_another_seed_differs(kind):
 
 
 def test_a_smooth_plant_is_learnt():
-    """A held-out score near 1 where a linear model stays below: the hidden units carry it."""
-    held_out = oscillator(3, seed=9)
-    network = fit(OSCILLATOR, SampledRNN(80, ridge=1e-8))
-    assert network.score(held_out, 10) > 0.999
-    assert network.score(held_out, 10) > fit(OSCILLATOR, EDMDc(Identity())).score(held_out, 10)
+    """Held out, ten steps: the hidden units leave a hundredth of what a linear model leaves unexplained."""
+    data, held_out = oscillator(30), oscillator(3, seed=9)
+    network, linear_model = fit(data, SampledRNN(80, ridge=1e-8)), fit(data, EDMDc(Identity()))
+    assert 1 - network.score(held_out, 10) < 0.01 * (1 - linear_model.score(held_out, 10))
 
 
 def test_fit_returns_self_and_the_verb_leaves_its_template_alone():

@@ -55,7 +55,7 @@ def test_the_layout_is_newest_first(delays, newest, previous):
 @few
 @given(st.integers(0, 3), st.integers(0, 1000))
 def test_the_chain_rule_is_the_derivative_of_the_embedding(delays, seed):
-    """d w / d x by `chain` against central differences."""
+    """The derivative d w / d x by `chain` against central differences."""
     w = window(delays)
     x = np.random.default_rng(seed).normal(size=w.nx) * 2
     W = w.embed(x[None])

@@ -87,7 +87,7 @@ class Chart:
     @property
     def angles(self) -> np.ndarray:
         """Positions of the angle coordinates in q."""
-        return self.circle[0]
+        return np.asarray(self.circle[0])
 
     def to_coordinates(self, Y: Array) -> Array:
         """Return coordinates q (..., nq) of observations y (..., ny); angles lie in (-pi, pi]."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from koopctl.arrays import Array, index_of
+from koopctl.errors import DataError
 from koopctl.features.sampled import SampledFeatures, stable_order
 from koopctl.models.gram import Gram
 from koopctl.models.scaling import centre_and_spread
@@ -15,6 +16,7 @@ from koopctl.models.window import Window
 _UNITS = 100  # hidden units of the trial fits
 _SAMPLES = 4000  # transitions they use, half to fit and half to compare
 _CLEAN = 0.02  # share of the increments a trial may leave unexplained; with more, absence of effect shows nothing
+_EXACT = 1e-6  # share so small that chance decides which of two trials is better (an increment linear in a rate)
 _RIDGE = 1e-8
 
 
@@ -34,11 +36,15 @@ def find_cyclic(wanted: str | Sequence[str], window: Window, X: Array, U: Array,
         dQ: Increments, (n, nq).
 
     Raises:
-        UnknownNameError: A wanted name is no coordinate.
+        UnknownNameError: A wanted name is no coordinate, or an angle.
+        DataError: `wanted` is some other word.
     """
     names = window.chart.names
+    if isinstance(wanted, str) and wanted != "auto":
+        raise DataError(f'cyclic is {wanted!r}; it is "auto" or a list of names.')
     if wanted != "auto":
-        return tuple(names[index_of(name, names, "cyclic coordinate")] for name in wanted)
+        plain = [names[i] for i in window.chart.linear[0]]  # an angle is already read by its cos and sin only
+        return tuple(plain[index_of(name, plain, "cyclic coordinate")] for name in wanted)
     if window.delays or len(X) < 4 * _UNITS:
         return ()
     S = np.concatenate([window.embed(X), U], axis=1)
@@ -54,7 +60,7 @@ def find_cyclic(wanted: str | Sequence[str], window: Window, X: Array, U: Array,
         trial = S.copy()
         trial[:, column] = 0.0
         errors = _errors(trial, F)
-        if (errors <= best).all():
+        if (errors <= np.maximum(best, _EXACT)).all():
             S, best = trial, errors
             found.append(names[position])
     return tuple(found)

@@ -78,7 +78,9 @@ class Learner(BaseEstimator, ABC):
         self._adopt(rollouts)
         X, U, dQ = self.window_.transitions(rollouts)
         self._hide(find_cyclic(self.cyclic, self.window_, X, U, dQ))
-        self.notes_ += tuple(f"the motion does not depend on {name}: the model does not see it." for name in self.cyclic_)
+        self.notes_ += tuple(
+            f"the motion does not depend on {name}: the model does not see it." for name in self.cyclic_
+        )
         self._sample(X, U, dQ)
         self.envelope_, self.input_range_ = Envelope.around(self.window_.embed(X)), Envelope.around(U)
         self._gram_ = Gram(*self._problem_size())

@@ -83,24 +83,36 @@ class SampledRNN(Model):
         self._prepare()
 
     def _prepare(self) -> None:
-        """Fold the standardisation into the hidden layer and precompute the Jacobian's outer products."""
-        V = self.features_.weights_ / self.scale_[:, None]
-        self._V = np.ascontiguousarray(V)
-        self._b = self.features_.biases_ - self.mean_ @ V
-        self._Ct = np.ascontiguousarray(self.C_.T)
-        self._Lt = np.ascontiguousarray(self.L_.T)
+        """Fold the standardisation into the layers and precompute the Jacobian's outer products.
+
+        tanh(v) = 2 s - 1 with the logistic s = 1 / (1 + exp(-2 v)) costs half the time of numpy's tanh, and its slope
+        is 4 (s - s^2); the constants go into the layers.
+        """
+        V, b = self.features_.weights_ / self.scale_[:, None], self.features_.biases_.copy()
+        b -= self.mean_ @ V
         # dq/ds = sum_h C[:, h] slope_h V[:, h]: one matrix product per batch with these (nf, nq * (nw + nu)).
-        self._outer = np.einsum("qh,sh->hqs", self.C_, V).reshape(len(self._b), -1)
+        outer = np.einsum("qh,sh->hqs", self.C_, V).reshape(len(b), -1)
+        tanh = self.activation == "tanh"
+        self._V, self._b = np.ascontiguousarray(-2.0 * V if tanh else V), -2.0 * b if tanh else b
+        self._Ct, self._Lt = np.ascontiguousarray((2.0 if tanh else 1.0) * self.C_.T), np.ascontiguousarray(self.L_.T)
+        self._outer, self._offset = 4.0 * outer if tanh else outer, self.c_ - self.C_.sum(axis=1) * tanh
 
     def _hidden(self, S: Array) -> Array:
+        """Return the logistic s of the hidden layer for tanh, its values for ReLU, (n, nf)."""
         H = S @ self._V
         H += self._b
-        np.tanh(H, out=H) if self.activation == "tanh" else np.maximum(H, 0.0, out=H)
+        if self.activation == "relu":
+            np.maximum(H, 0.0, out=H)
+            return H
+        with np.errstate(over="ignore"):  # exp may overflow to inf, whose reciprocal is the right 0
+            np.exp(H, out=H)
+        H += 1.0
+        np.reciprocal(H, out=H)
         return H
 
     def _increment(self, X: Array, U: Array) -> Array:
         S = np.concatenate([self.window_.embed(X), U], axis=1)
-        return self._hidden(S) @ self._Ct + S @ self._Lt + self.c_
+        return self._hidden(S) @ self._Ct + S @ self._Lt + self._offset
 
     def expand(self, X: Array, U: Array) -> tuple[Array, Array, Array]:
         """Return f (n, nx), A (n, nx, nx), B (n, nx, nu) at a batch, from one pass through the hidden layer."""
@@ -109,8 +121,8 @@ class SampledRNN(Model):
         W = window.embed(X)
         S = np.concatenate([W, U], axis=1)
         H = self._hidden(S)
-        Q = X[:, :nq] + (H @ self._Ct + S @ self._Lt + self.c_)
-        slope = self.features_.slope(H)
+        Q = X[:, :nq] + (H @ self._Ct + S @ self._Lt + self._offset)
+        slope = H - H * H if self.activation == "tanh" else self.features_.slope(H)
         J = (slope @ self._outer).reshape(n, nq, S.shape[1]) + self.L_
         A_q = window.chain(J[:, :, : window.nw], W)
         A, B = np.zeros((n, window.nx, window.nx)), np.zeros((n, window.nx, window.nu))

@@ -1,0 +1,95 @@
+"""What a law remembers of observations and inputs, and how it makes a state of them."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from koopctl.arrays import Array, index_of
+from koopctl.models.base import Model
+
+
+class History:
+    """The last observations and inputs of one run, read with suspicion."""
+
+    def __init__(self, model: Model) -> None:
+        """Find the model's measured states among the sensors.
+
+        Args:
+            model: A fitted model.
+        """
+        self.model = model
+        self._columns = [index_of(name, model.sensors_) for name in model.window_.chart.y_names]
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the past."""
+        delays, nu = self.model.window_.delays, self.model.nu
+        self._ys: deque[Array] = deque(maxlen=delays + 1)
+        self._us: deque[Array] = deque([np.zeros(nu)] * delays, maxlen=delays)
+        self._x: Array | None = None
+
+    def observe(self, y: ArrayLike, u_last: Array) -> tuple[Array | None, str]:
+        """Return the state (nx,) made from y and the history, or None and the reason code.
+
+        Args:
+            y: An observation, or anything else.
+            u_last: Input applied since the last observation, (nu,).
+        """
+        window = self.model.window_
+        value, fault = self._read(y)
+        if value is None:
+            self._bridge(u_last)
+            return None, fault
+        while len(self._ys) < window.delays:  # at the start the plant is taken to have stood still
+            self._ys.append(value)
+        self._ys.append(value)
+        past = np.array(self._us).reshape(window.delays, window.nu)
+        self._x = window.encode(np.array(self._ys), past)
+        return self._x, ""
+
+    def remember(self, u: Array) -> None:
+        """Note the input (nu,) that is applied now."""
+        if self.model.window_.delays:
+            self._us.append(u)
+
+    def target(self, reference: ArrayLike) -> Array | None:
+        """Return a copy of a reference as coordinates (nq,) or measured states (ny,), None where it is neither."""
+        value, nq = _numbers(reference), self.model.window_.nq
+        if value is not None and value.shape != (nq,):
+            value = self._selected(value)
+        return value if value is not None and np.isfinite(value).all() else None
+
+    def _read(self, y: ArrayLike) -> tuple[Array | None, str]:
+        value = _numbers(y)
+        if value is None:
+            return None, "not_numeric"
+        value = self._selected(value)
+        if value is None:
+            return None, "wrong_shape"
+        return (value, "") if np.isfinite(value).all() else (None, "not_finite")
+
+    def _selected(self, value: Array) -> Array | None:
+        """Return the measured states (ny,) of a full or a selected observation, None where it is neither."""
+        if value.shape == (len(self.model.sensors_),):
+            return value[self._columns]
+        return value if value.shape == (len(self._columns),) else None
+
+    def _bridge(self, u_last: Array) -> None:
+        """Where an observation is missing, put the model's own prediction into the history."""
+        if self._x is None:
+            return
+        nxt = self.model.step(self._x, u_last)
+        if np.isfinite(nxt).all():
+            self._x = nxt
+            self._ys.append(self.model.output(nxt))
+
+
+def _numbers(value: ArrayLike) -> Array | None:
+    """Return a copy as real numbers (loops reuse their buffers), None where it holds anything else."""
+    try:
+        return None if np.iscomplexobj(value) else np.array(value, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return None
