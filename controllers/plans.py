@@ -119,8 +119,8 @@ class Plans:
                 caught = ((lqr >= self.task.u_min) & (lqr <= self.task.u_max)).all(axis=1)
                 caught &= (np.abs(e[:, : len(self.half)]) <= self.half).all(axis=1)
                 u[caught] = lqr[caught]
-            last = U[:, k] = np.clip(u, last - self.task.du_max, last + self.task.du_max)
-            X[:, k + 1] = self.model.step(X[:, k], U[:, k])
+            last = np.asarray(np.clip(u, last - self.task.du_max, last + self.task.du_max))
+            U[:, k], X[:, k + 1] = last, self.model.step(X[:, k], last)
         return X, U
 
     def home(self, x0: Array) -> tuple[Array, Array]:
@@ -188,7 +188,7 @@ class Plans:
         dX: Array | float = 0.0,
         dU: Array | float = 0.0,
     ) -> tuple[Array, Array, float]:
-        """Roll out U + length dU, held to X + length dX by feedback gains, and return the cheapest plan and its cost."""
+        """Roll out U + length dU, held to X + length dX by gains (N, nu, nx); return the cheapest plan and its cost."""
         window, N, nx = self.model.window_, len(U), X.shape[1]
         states = np.empty((len(lengths), N + 1, nx))
         inputs = np.empty((len(lengths), N, U.shape[1]))
@@ -200,8 +200,8 @@ class Plans:
             for k in range(N):
                 off = window.difference(states[:, k], aim[:, k])
                 u = self.clip(feed[:, k] + off @ gains[k, :, :nx].T)
-                last = inputs[:, k] = np.clip(u, last - self.task.du_max, last + self.task.du_max)
-                states[:, k + 1] = self.model.step(states[:, k], inputs[:, k])
+                last = np.asarray(np.clip(u, last - self.task.du_max, last + self.task.du_max))
+                inputs[:, k], states[:, k + 1] = last, self.model.step(states[:, k], last)
             cost = self.cost(states, inputs, u_last)
         best = int(np.argmin(cost))
         return states[best], inputs[best], float(cost[best])

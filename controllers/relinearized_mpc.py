@@ -12,6 +12,7 @@ from koopctl.controllers.law import Answer, Law, RefusedError
 from koopctl.controllers.lqr import state_weight
 from koopctl.controllers.plans import Plans
 from koopctl.controllers.riccati import Condensed, condense, infinite_horizon
+from koopctl.controllers.stabilised import stabilised
 from koopctl.errors import DesignError, SolverError
 from koopctl.models.base import Model
 from koopctl.qp import QPSolution
@@ -103,7 +104,7 @@ class RelinearizedMPC(Law):
         searching = self.candidates > 0 and not (shift and self._plans.at_home(X[-1]))
         if searching:
             X, U = self._search(X, U, shift)
-        local = self.model.expand(X[:-1], U) if searching else self._expand(X, U, shift)
+        local = self._expand(X, U, 0 if searching else shift)
         for _ in range(self.iterations):
             X, U, cost, local, solution = self._round(X, U, local, searching)
         if not np.isfinite(X).all() or not np.isfinite(U).all():
@@ -154,10 +155,9 @@ class RelinearizedMPC(Law):
 
     def _round(
         self, X: Array, U: Array, local: Expansion, searching: bool
-    ) -> tuple[Array, Array, float, Expansion | None, QPSolution | None]:
+    ) -> tuple[Array, Array, float, Expansion, QPSolution | None]:
         """Solve the linearised problem and move the plan by as much of the correction as pays."""
-        F, A, B = local if local is not None else self.model.expand(X[:-1], U)
-        plan = self._condensed(X, U, F, A, B)
+        plan = self._condensed(X, U, local, searching)
         self._gains = plan.gains
         try:
             w, solution = self._constraints.solve(plan, X, U, self._u_last)
@@ -166,11 +166,11 @@ class RelinearizedMPC(Law):
         dU = plan.free_u + plan.T @ w
         dX = (plan.free_x + plan.S @ w)[:, : self.model.nx]
         if not searching:
-            nearer = self._shooting_step(X, U, F, dX, dU)
+            nearer = self._shooting_step(X, U, local[0], dX, dU)
             if nearer is not None:
                 return *nearer, solution
         X, U, cost = self._plans.follow(X, U, plan.gains, self._u_last, _LENGTHS, dX, dU)
-        return X, U, cost, None, solution
+        return X, U, cost, self.model.expand(X[:-1], U), solution
 
     def _shooting_step(
         self, X: Array, U: Array, F: Array, dX: Array, dU: Array
@@ -191,13 +191,22 @@ class RelinearizedMPC(Law):
                 return X_new, U_new, cost, local
         return None
 
-    def _condensed(self, X: Array, U: Array, F: Array, A: Array, B: Array) -> Condensed:
-        d = F - X[1:]
+    def _condensed(self, X: Array, U: Array, local: Expansion, searching: bool) -> Condensed:
+        F, A, B = local
+        d, nx = F - X[1:], self.model.nx
         H, h, P, p = self._plans.quadratic(X, U, self._u_last)
-        if not self._plans.has_rate_cost:
-            return condense(A, B, d, H, h, P, p, np.zeros(self.model.nx))
-        # The state carries the last input, so that |u - u_last|^2 is a stage cost.
-        N, nx, nu = B.shape
-        wide_A, wide_B, wide_d = np.zeros((N, nx + nu, nx + nu)), np.zeros((N, nx + nu, nu)), np.zeros((N, nx + nu))
-        wide_A[:, :nx, :nx], wide_B[:, :nx], wide_B[:, nx:], wide_d[:, :nx] = A, B, np.eye(nu), d
-        return condense(wide_A, wide_B, wide_d, H, h, P, p, np.zeros(nx + nu))
+        if self._plans.has_rate_cost:
+            A, B, d = with_last_input(A, B, d)
+        # Near home the LQR's gain is good at every stage; on the way there each stage needs its own.
+        if searching or self.K is None:
+            return condense(A, B, d, H, h, P, p, np.zeros(len(P)))
+        gain = np.pad(self.K, ((0, 0), (0, len(P) - nx)))
+        return stabilised(A, B, d, H, h, P, p, gain)
+
+
+def with_last_input(A: Array, B: Array, d: Array) -> Expansion:
+    """Append the last input to the state, so that |u - u_last|^2 is a stage cost."""
+    N, nx, nu = B.shape
+    wide_A, wide_B, wide_d = np.zeros((N, nx + nu, nx + nu)), np.zeros((N, nx + nu, nu)), np.zeros((N, nx + nu))
+    wide_A[:, :nx, :nx], wide_B[:, :nx], wide_B[:, nx:], wide_d[:, :nx] = A, B, np.eye(nu), d
+    return wide_A, wide_B, wide_d

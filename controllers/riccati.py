@@ -33,8 +33,8 @@ def infinite_horizon(A: Array, B: Array, Q: Array, R: Array) -> tuple[Array, Arr
     residual = float(np.abs(A.T @ P @ (A - B @ K) + Q - P).max())
     if residual > _RESIDUAL * float(np.abs(P).max()):
         raise DesignError(
-            f"the Riccati equation was solved to a relative residual of only {residual / np.abs(P).max():.1g}: the model "
-            "has unstable modes that the input hardly reaches. Use fewer features, more ridge or more data."
+            f"the Riccati equation was solved to a relative residual of only {residual / np.abs(P).max():.1g}: the "
+            "model has unstable modes that the input hardly reaches. Use fewer features, more ridge or more data."
         )
     return np.asarray(K, dtype=float), np.asarray((P + P.T) / 2, dtype=float)
 

@@ -97,6 +97,13 @@ def test_the_users_input_is_respected(two_input_model):
     assert steady.note == "" and np.abs(steady.u - u).max() < 1e-3 and np.abs(steady.x - q).max() < 1e-3
 
 
+def test_the_users_input_outweighs_the_target(linear_model):
+    """Where target and u_target contradict each other, the state follows the input."""
+    steady, _ = steady_of(linear_model, target=0.0, u_target=0.3)
+    q = np.linalg.solve(np.eye(2) - linear_model.A_, linear_model.B_ @ [0.3])
+    assert abs(steady.u[0] - 0.3) < 1e-2 and np.abs(steady.x - q).max() < 5e-2 and steady.note
+
+
 def test_a_full_observation_is_a_target_too(pendulum_rollouts):
     """(cos, sin, thetadot) of an angle means that angle; a turn more means the same."""
     model = kc.SampledRNN(30).fit(pendulum_rollouts[:20])

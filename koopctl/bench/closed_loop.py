@@ -24,6 +24,7 @@ from koopctl.envs.tasks import task as known_task
 from koopctl.errors import DesignError
 from koopctl.features.sampled import SampledFeatures
 from koopctl.loop import simulate
+from koopctl.models.base import Model
 from koopctl.models.edmdc import EDMDc
 from koopctl.models.sampled_rnn import SampledRNN
 from koopctl.trajectory import Trajectory
@@ -94,7 +95,9 @@ def _laws(setting: PlantSetting, network: SampledRNN, data: Rollouts) -> dict[st
     """Design every law of the table; a refusal is a row of its own."""
     task = known_task(setting.env)
     lifted = EDMDc(SampledFeatures(100)).fit(data)
-    makers = {f"RelinearizedMPC, horizon {n}": (RelinearizedMPC, network, n) for n in setting.horizons}
+    makers: dict[str, tuple[type[Law], Model, int]] = {
+        f"RelinearizedMPC, horizon {n}": (RelinearizedMPC, network, n) for n in setting.horizons
+    }
     makers |= {"LQR": (LQR, network, task.horizon), "LiftedMPC, 100 features": (LiftedMPC, lifted, task.horizon)}
     laws: dict[str, Law | DesignError] = {}
     for name, (kind, model, horizon) in makers.items():

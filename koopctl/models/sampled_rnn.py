@@ -112,7 +112,7 @@ class SampledRNN(Model):
 
     def _increment(self, X: Array, U: Array) -> Array:
         S = np.concatenate([self.window_.embed(X), U], axis=1)
-        return self._hidden(S) @ self._Ct + S @ self._Lt + self._offset
+        return np.asarray(self._hidden(S) @ self._Ct + S @ self._Lt + self._offset)
 
     def expand(self, X: Array, U: Array) -> tuple[Array, Array, Array]:
         """Return f (n, nx), A (n, nx, nx), B (n, nx, nu) at a batch, from one pass through the hidden layer."""
@@ -124,13 +124,13 @@ class SampledRNN(Model):
         Q = X[:, :nq] + (H @ self._Ct + S @ self._Lt + self._offset)
         slope = H - H * H if self.activation == "tanh" else self.features_.slope(H)
         J = (slope @ self._outer).reshape(n, nq, S.shape[1]) + self.L_
-        A_q = window.chain(J[:, :, : window.nw], W)
-        A, B = np.zeros((n, window.nx, window.nx)), np.zeros((n, window.nx, window.nu))
-        A[:, :nq] = A_q
-        A[:, range(nq), range(nq)] += 1.0
-        B[:, :nq] = J[:, :, window.nw :]
-        if window.delays:
-            A[:, nq:], B[:, nq:] = window.shift
+        A_q, B_q = window.chain(J[:, :, : window.nw], W), J[:, :, window.nw :]
+        np.einsum("nii->ni", A_q[:, :, :nq])[...] += 1.0  # a writable view of the diagonals
+        if not window.delays:
+            return Q, A_q, B_q
+        A, B = np.empty((n, window.nx, window.nx)), np.empty((n, window.nx, window.nu))
+        A[:, :nq], B[:, :nq] = A_q, B_q
+        A[:, nq:], B[:, nq:] = window.shift
         return window.advance(X, Q, U), A, B
 
     def _arrays(self) -> dict[str, Array]:
