@@ -43,6 +43,9 @@ class History:
         if value is None:
             self._bridge(u_last)
             return None, fault
+        if not window.delays:
+            self._x = window.chart.to_coordinates(value)
+            return self._x, ""
         while len(self._ys) < window.delays:  # at the start the plant is taken to have stood still
             self._ys.append(value)
         self._ys.append(value)

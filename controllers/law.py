@@ -206,8 +206,8 @@ class Law(ABC):
     def _clamp(self, u: Array) -> Array:
         task = self.wanted
         safe = u if u.shape == task.u_safe.shape and np.isfinite(u).all() else task.u_safe
-        near = np.clip(safe, self._u_last - task.du_max, self._u_last + task.du_max)
-        return np.clip(near, task.u_min, task.u_max)
+        near = np.minimum(np.maximum(safe, self._u_last - task.du_max), self._u_last + task.du_max)
+        return np.asarray(np.minimum(np.maximum(near, task.u_min), task.u_max))
 
     def _retarget(self, reference: ArrayLike | None) -> str:
         """Move the steady pair to another target; the task's own comes back when no reference is given."""

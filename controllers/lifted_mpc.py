@@ -96,8 +96,8 @@ class LiftedMPC(Law):
         except np.linalg.LinAlgError:
             radius = float(np.abs(np.linalg.eigvals(self.system.A_)).max())
             raise DesignError(
-                f"the lifted recursion has spectral radius {radius:.3g}, which grows to {radius**N:.1g} over the horizon "
-                f"of {N} steps and drowns the cost. Use fewer features, more ridge, more data or a shorter horizon."
+                f"the lifted recursion has spectral radius {radius:.3g}, which grows to {radius**N:.1g} over the "
+                f"horizon of {N} steps and drowns the cost; use fewer features, more ridge, more data or fewer steps."
             ) from None
         self._propagate(stages[0], stages[1], n)
 

@@ -20,6 +20,7 @@ from koopctl.task import Task
 
 _LENGTHS = np.append(0.5 ** np.arange(6), 0.0)  # of the batched line search
 _FIRST_LOOK = 8  # times as many candidates where there is no plan yet
+_SMALL = 0.02  # a correction of every planned state below this share of the data's half range is taken unchecked
 _JUMP = 0.25  # an observation this far from the plan, in half ranges of the data, starts the plan anew
 
 Expansion: TypeAlias = tuple[Array, Array, Array]  # f, A, B at every stage of a plan
@@ -97,6 +98,8 @@ class RelinearizedMPC(Law):
             note = f"the terminal cost is the stage cost times the horizon, and no LQR stands by as fallback: {error}"
             self.notes += [note] if note not in self.notes else []
         self._plans = Plans(self.model, task, self.steady, self.P, self.K)
+        more = self.model.nu if self._plans.has_rate_cost else 0  # columns for the last input
+        self._gain_home = None if self.K is None else np.pad(self.K, ((0, 0), (0, more)))
 
     # ------------------------------------------------------------------ one call
     def _act(self, x: Array) -> Answer:
@@ -104,8 +107,9 @@ class RelinearizedMPC(Law):
         searching = self.candidates > 0 and not (shift and self._plans.at_home(X[-1]))
         if searching:
             X, U = self._search(X, U, shift)
-        local = self._expand(X, U, 0 if searching else shift)
+        local: Expansion | None = self._expand(X, U, 0 if searching else shift)
         for _ in range(self.iterations):
+            local = local or self.model.expand(X[:-1], U)
             X, U, cost, local, solution = self._round(X, U, local, searching)
         if not np.isfinite(X).all() or not np.isfinite(U).all():
             raise RefusedError("plan_not_finite")
@@ -155,14 +159,14 @@ class RelinearizedMPC(Law):
 
     def _round(
         self, X: Array, U: Array, local: Expansion, searching: bool
-    ) -> tuple[Array, Array, float, Expansion, QPSolution | None]:
+    ) -> tuple[Array, Array, float, Expansion | None, QPSolution | None]:
         """Solve the linearised problem and move the plan by as much of the correction as pays."""
         plan = self._condensed(X, U, local, searching)
-        self._gains = plan.gains
         try:
             w, solution = self._constraints.solve(plan, X, U, self._u_last)
         except SolverError as error:
             raise RefusedError(f"qp_{error.status}") from None
+        self._gains = plan.gains
         dU = plan.free_u + plan.T @ w
         dX = (plan.free_x + plan.S @ w)[:, : self.model.nx]
         if not searching:
@@ -170,18 +174,23 @@ class RelinearizedMPC(Law):
             if nearer is not None:
                 return *nearer, solution
         X, U, cost = self._plans.follow(X, U, plan.gains, self._u_last, _LENGTHS, dX, dU)
-        return X, U, cost, self.model.expand(X[:-1], U), solution
+        return X, U, cost, None, solution
 
     def _shooting_step(
         self, X: Array, U: Array, F: Array, dX: Array, dU: Array
-    ) -> tuple[Array, Array, float, Expansion] | None:
+    ) -> tuple[Array, Array, float, Expansion | None] | None:
         """Return the plan after the longest of a few steps that lowers the merit, its cost and its linearisation.
 
         All stages of a step are checked in one batch, since a multiple-shooting plan needs no roll-out, and the
-        linearisation found on the way serves the next call.
+        linearisation found on the way serves the next call. A small correction is taken unchecked: what the
+        linearisation misses is of second order in it.
         """
         nq = self.model.window_.nq
-        longest = min(1.0, self.step_bound / max(float((np.abs(dX[1:, :nq]) / self._plans.half).max()), 1e-12))
+        size = float((np.abs(dX[1:, :nq]) / self._plans.half).max())
+        if size <= _SMALL:
+            X_new, U_new = X + dX, self._plans.clip(U + dU)
+            return X_new, U_new, self._plans.cost_of(X_new, U_new, self._u_last), None
+        longest = min(1.0, self.step_bound / size)
         before, _ = self._plans.merit(X, U, F, self._u_last)
         for length in (longest, 0.5 * longest, 0.2 * longest):
             X_new, U_new = X + length * dX, self._plans.clip(U + length * dU)
@@ -193,15 +202,14 @@ class RelinearizedMPC(Law):
 
     def _condensed(self, X: Array, U: Array, local: Expansion, searching: bool) -> Condensed:
         F, A, B = local
-        d, nx = F - X[1:], self.model.nx
+        d = F - X[1:]
         H, h, P, p = self._plans.quadratic(X, U, self._u_last)
         if self._plans.has_rate_cost:
             A, B, d = with_last_input(A, B, d)
         # Near home the LQR's gain is good at every stage; on the way there each stage needs its own.
-        if searching or self.K is None:
+        if searching or self._gain_home is None:
             return condense(A, B, d, H, h, P, p, np.zeros(len(P)))
-        gain = np.pad(self.K, ((0, 0), (0, len(P) - nx)))
-        return stabilised(A, B, d, H, h, P, p, gain)
+        return stabilised(A, B, d, H, h, P, p, self._gain_home)
 
 
 def with_last_input(A: Array, B: Array, d: Array) -> Expansion:

@@ -31,12 +31,11 @@ def stabilised(A: Array, B: Array, d: Array, H: Array, h: Array, P: Array, p: Ar
     N, nx, nu = B.shape
     n_v = N * nu
     closed = A - B @ gain
-    M = np.zeros((N + 1, nx, n_v + 1))
-    M[1, :, :nu], M[1, :, -1] = B[0], d[0]
-    for k in range(1, N):
-        np.dot(closed[k], M[k], out=M[k + 1])
-        M[k + 1, :, k * nu : (k + 1) * nu] = B[k]
-        M[k + 1, :, -1] += d[k]
+    M = np.zeros((N + 1, nx, n_v + 1))  # starts as what each stage adds, ends as the responses
+    M[1:, :, :-1].reshape(N, nx, N, nu)[range(N), :, range(N), :] = B
+    M[1:, :, -1] = d
+    for closed_k, before, after in zip(closed[1:], M[1:-1], M[2:], strict=True):
+        after += closed_k.dot(before)
     Z = np.empty((N, nx + nu, n_v + 1))
     Z[:, :nx] = M[:N]
     np.matmul(-gain, M[:N], out=Z[:, nx:])

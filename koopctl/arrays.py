@@ -82,8 +82,9 @@ def as_weight(name: str, value: ByName, names: Sequence[str]) -> Array:
         weight = np.diag(as_vector(name, value, names))
     else:
         weight = as_array(name, value, (len(names), len(names)))
-    if not np.allclose(weight, weight.T, atol=1e-12 * (1 + np.abs(weight).max(initial=0.0))):
+    if not np.allclose(weight, weight.T, rtol=1e-9, atol=1e-12 * (1 + np.abs(weight).max(initial=0.0))):
         raise DataError(f"{name} is not symmetric; a quadratic weight must equal its transpose.")
+    weight = (weight + weight.T) / 2  # the Riccati solvers want it to the last bit
     smallest = float(np.linalg.eigvalsh(weight)[0]) if weight.size else 0.0
     if smallest < -1e-9 * (1 + np.abs(weight).max(initial=0.0)):
         raise DataError(f"{name} has eigenvalue {smallest:.3g}; a quadratic weight must not be negative.")

@@ -113,6 +113,7 @@ class QP:
             eps_rel=self.tolerance,
             max_iter=self._max_iterations,
             check_termination=10,
+            scaling=0,  # a Hessian near the identity needs none, and it would be redone at every update
             warm_starting=True,
         )
 

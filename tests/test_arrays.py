@@ -109,6 +109,15 @@ def test_weights_by_name_diagonal_and_scalar_agree():
     assert as_weight("R", 1.0, ()).shape == (0, 0)
 
 
+def test_a_weight_is_symmetric_to_the_last_bit():
+    """Rounding is evened out, a real difference refused."""
+    weight = np.array([[2.0, 1.0], [1.0 + 1e-13, 2.0]])
+    even = as_weight("Q", weight, NAMES[:2])
+    assert np.array_equal(even, even.T) and even == pytest.approx(weight, abs=1e-12)
+    with pytest.raises(DataError, match="not symmetric"):
+        as_weight("Q", weight + [[0, 1e-6], [0, 0]], NAMES[:2])
+
+
 @pytest.mark.parametrize(
     "value", [np.triu(np.ones((3, 3))), np.ones((2, 2)), [[1], [2, 3]], np.ones((3, 3, 3)), -1.0, {"pos": -1}], ids=str
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,11 @@ class Chart:
         D[~moves[dropped]] = 0.0
         return cls._assemble(tuple(names), kept, pairs, dropped, D, mean[dropped] - D @ mean[kept])
 
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether every observation is its own coordinate."""
+        return not self.circle.size and self.nq == len(self.y_names)
+
     @property
     def nq(self) -> int:
         """Number of coordinates."""
@@ -91,6 +97,8 @@ class Chart:
 
     def to_coordinates(self, Y: Array) -> Array:
         """Return coordinates q (..., nq) of observations y (..., ny); angles lie in (-pi, pi]."""
+        if self.is_plain:
+            return np.array(Y)
         E = Y[..., self.kept]
         q: Array = np.empty((*Y.shape[:-1], self.nq))
         q[..., self.linear[0]] = E[..., self.linear[1]]
