@@ -264,9 +264,9 @@ def test_an_early_stop_that_keeps_the_constraints_is_called_feasible(monkeypatch
     n = 20
     A = np.tril(np.ones((n, n)))
     seen = set()
-    for seed in range(30):
+    for seed in range(60):
         q = np.random.default_rng(seed).normal(size=n) * 10.0 ** (seed % 4 - 1)
-        solution = QP(np.eye(n), A, max_iterations=10 * (1 + seed % 3)).solve(q, -np.ones(n), np.ones(n), A)
+        solution = QP(np.eye(n), A, max_iterations=2).solve(q, -np.ones(n), np.ones(n), A)
         seen.add(solution.status)
         z = A @ solution.x
         excess = max((-1 - z).max(), (z - 1).max())
