@@ -94,7 +94,10 @@ def condense(A: Array, B: Array, d: Array, H: Array, h: Array, P: Array, p: Arra
     value[:nx, :nx], value[nx, :nx], value[:nx, nx] = P, p, p
     gains, scale = np.empty((N, nu, n)), np.empty((N, nu, nu))
     backward = _scalar_backward if nu == 1 else _backward
-    backward(F, Ft, stage, value, gains, scale)
+    with np.errstate(all="ignore"):  # what is not finite is refused next
+        backward(F, Ft, stage, value, gains, scale)
+    if not (np.isfinite(gains).all() and np.isfinite(scale).all()):
+        raise np.linalg.LinAlgError("the horizon's problem is not finite or the input's Hessian not positive")
     return _forward(F, gains, scale, dx0)
 
 
@@ -111,9 +114,7 @@ def _scalar_backward(F: Array, Ft: Array, stage: Array, value: Array, gains: Arr
         pivots[k] = pivot
         value = G[:n, :n]
         value += row[:, None] * gain  # in place: the rest of G is not needed any more
-    if not (pivots > 0.0).all():
-        raise np.linalg.LinAlgError("the input's Hessian is not positive")
-    scale[:, 0, 0] = 1.0 / np.sqrt(pivots)
+    scale[:, 0, 0] = 1.0 / np.sqrt(pivots)  # NaN where a pivot is not positive
 
 
 def _backward(F: Array, Ft: Array, stage: Array, value: Array, gains: Array, scale: Array) -> None:

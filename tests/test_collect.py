@@ -138,7 +138,7 @@ def test_the_law_sees_what_is_recorded_and_the_clipped_sum_is_applied():
         assert X[1:] == pytest.approx(0.9 * X[:-1] + U)
     strong = collect(Leaky, episodes=10, steps=30, law=law, excitation=PRBS(amplitude=2.0))
     assert all(np.abs(U).max() == 1.0 for U in strong.U)
-    named = collect(Leaky, episodes=10, steps=30, law=law)
+    named = collect(Leaky, episodes=10, steps=30, law=law, excitation="prbs")
     assert np.abs(named.U[0] + 0.5 * named.X[0][:-1]) == pytest.approx(0.25)
     alone = collect(Leaky, episodes=10, steps=30, law=law, excitation=None)
     assert all(U == pytest.approx(-0.5 * X[:-1]) for X, U in alone)
