@@ -53,15 +53,20 @@ class Constraints:
         if self._qp is not None:
             self._qp.reset()
 
-    def rows(self, plan: Condensed, X: Array, U: Array, u_last: Array) -> tuple[Array, Array, Array]:
-        """Return A (m, n), lower (m,), upper (m,) around the plan X (N + 1, nq or more), U (N, nu)."""
+    def rows(
+        self, plan: Condensed, X: Array, U: Array, u_last: Array, reserve: Array | float = 0.0
+    ) -> tuple[Array, Array, Array]:
+        """Return A (m, n), lower (m,), upper (m,) around the plan X (N + 1, nq or more), U (N, nu).
+
+        The inputs stay `reserve`, (N, nu) or 0, inside their bounds.
+        """
         task, n, n_w = self.task, self.n_w + self.n_s, self.n_w
         free = U + plan.free_u
         parts, lows, highs = [], [], []
         if self.has_input:
             parts.append(plan.T.reshape(n_w, n_w))
-            lows.append((task.u_min - free).ravel())
-            highs.append((task.u_max - free).ravel())
+            lows.append((task.u_min + reserve - free).ravel())
+            highs.append((task.u_max - reserve - free).ravel())
         if self.has_rate:
             change = np.diff(free, axis=0, prepend=u_last[None])
             step = plan.T.copy()
@@ -90,15 +95,24 @@ class Constraints:
         lows = [-nothing, np.tile(self.task.y_min[soft], N) - free, np.zeros(n_s)]
         return lows, [np.tile(self.task.y_max[soft], N) - free, nothing, np.full(n_s, np.inf)]
 
-    def solve(self, plan: Condensed, X: Array, U: Array, u_last: Array) -> tuple[Array, QPSolution | None]:
+    def solve(
+        self, plan: Condensed, X: Array, U: Array, u_last: Array, reserve: Array | float = 0.0
+    ) -> tuple[Array, QPSolution | None]:
         """Return the corrections w (N * nu,) and the solver's answer, None when no bound is touched.
+
+        Args:
+            plan: The condensed horizon.
+            X: Planned states, (N + 1, nq or more).
+            U: Planned inputs, (N, nu).
+            u_last: Input applied before, (nu,).
+            reserve: How far inside their bounds the inputs stay, (N, nu) or 0.
 
         Raises:
             SolverError: The program holds NaN or has no feasible point.
         """
         if self._qp is None:
             return np.zeros(self.n_w), None
-        A, lower, upper = self.rows(plan, X, U, u_last)
+        A, lower, upper = self.rows(plan, X, U, u_last, reserve)
         if (lower <= _SLACK).all() and (upper >= -_SLACK).all():
             return np.zeros(self.n_w), None
         solution = self._qp.solve(self._linear, lower, upper, A)

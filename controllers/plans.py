@@ -16,7 +16,9 @@ _REACH = 1.5  # how far a random change reaches, in half ranges of the input; be
 class Plans:
     """Cost and roll-outs of plans X (N + 1, nx), U (N, nu) for one model, task and steady pair."""
 
-    def __init__(self, model: Model, task: ResolvedTask, steady: Steady, P: Array, K: Array | None) -> None:
+    def __init__(
+        self, model: Model, task: ResolvedTask, steady: Steady, P: Array, K: Array | None, reserve: float = 0.0
+    ) -> None:
         """Keep what every plan is measured by.
 
         Args:
@@ -25,6 +27,7 @@ class Plans:
             steady: Where the plans should lead.
             P: Terminal cost, (nx, nx).
             K: LQR gain at the steady pair, or None.
+            reserve: Share of the input range that roll-outs leave to the feedback after their first step.
         """
         self.model, self.task, self.steady, self.P, self.K = model, task, steady, P, K
         self.Q = state_weight(model, task.Q)
@@ -34,6 +37,12 @@ class Plans:
         self.input_low = np.where(np.isfinite(task.u_min), task.u_min, model.input_range_.low)
         self.input_high = np.where(np.isfinite(task.u_max), task.u_max, model.input_range_.high)
         self._H = self._stage_hessian()
+        # (N, nu): how far inside the bounds roll-outs stay; nothing where the rate bounds could not follow.
+        width = task.u_max - task.u_min
+        room = reserve * np.where(np.isfinite(width), width, 0.0) / 2
+        self.reserve = np.tile(np.where(room <= task.du_max, room, 0.0), (task.horizon, 1))
+        self.reserve[0] = 0.0
+        self._low, self._high = task.u_min + self.reserve, task.u_max - self.reserve
 
     # ------------------------------------------------------------------ cost
     def _stage_hessian(self) -> Array:
@@ -108,6 +117,10 @@ class Plans:
         # np.clip takes three times as long
         return np.asarray(np.minimum(np.maximum(U, self.task.u_min), self.task.u_max))
 
+    def _inside(self, u: Array, k: int) -> Array:
+        """Return the inputs (n, nu) of stage k inside the bounds less the reserve."""
+        return np.asarray(np.minimum(np.maximum(u, self._low[k]), self._high[k]))
+
     def _near(self, u: Array, last: Array) -> Array:
         """Return u as far as the rate bounds allow after the inputs `last`."""
         return np.asarray(np.minimum(np.maximum(u, last - self.task.du_max), last + self.task.du_max))
@@ -122,7 +135,7 @@ class Plans:
         X[:, 0] = x0
         last = np.broadcast_to(u_last, U[:, 0].shape)
         for k in range(U.shape[1]):
-            u = self.clip(U[:, k])
+            u = self._inside(U[:, k], k)
             if self.K is not None:
                 e = self.model.window_.difference(X[:, k], self.steady.x)
                 lqr = self.steady.u - e @ self.K.T
@@ -209,7 +222,7 @@ class Plans:
         with np.errstate(all="ignore"):
             for k in range(N):
                 off = window.difference(states[:, k], aim[:, k])
-                u = self.clip(feed[:, k] + off @ gains[k, :, :nx].T)
+                u = self._inside(feed[:, k] + off @ gains[k, :, :nx].T, k)
                 last = self._near(u, last)
                 inputs[:, k], states[:, k + 1] = last, self.model.step(states[:, k], last)
             cost = self.cost(states, inputs, u_last)

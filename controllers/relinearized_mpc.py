@@ -31,9 +31,9 @@ class RelinearizedMPC(Law):
 
     Each call shifts the last plan, linearises all its stages in one batch, solves the quadratic program of the
     corrections and applies the first input. States and inputs are both kept as the plan, so that an unstable plant
-    never has to be rolled out in open loop; the corrections are condensed around the Riccati feedback of the
-    linearised horizon, which makes the program's Hessian the identity; the terminal cost is the LQR's cost-to-go at
-    the target. If nothing binds, the Riccati step is the answer and no solver is called.
+    never has to be rolled out in open loop; the corrections are condensed around feedback gains (the LQR's, or during
+    a search those of a Riccati pass along the plan), with the identity as the program's Hessian; the terminal cost is
+    the LQR's cost-to-go at the target. If nothing binds, the unconstrained step is the answer and no solver is called.
 
     While the plan does not end where the LQR could take over within the bounds, the problem is far from convex: then
     `candidates` other plans (the last one plus piecewise-constant changes, the steady input, the LQR) are rolled out
@@ -49,6 +49,7 @@ class RelinearizedMPC(Law):
         iterations: int = 1,
         candidates: int = 16,
         step_bound: float = 2.0,
+        reserve: float = 0.03,
         random_state: int = 0,
     ) -> None:
         """Design the law.
@@ -59,24 +60,27 @@ class RelinearizedMPC(Law):
             iterations: Linearise-and-solve rounds a call.
             candidates: Plans compared while the target is out of the LQR's reach; 0 switches the comparison off.
             step_bound: Largest change of a planned state in one round, in half ranges of the training data.
+            reserve: Share of the input range that plans leave to the feedback after their first step; a swing-up
+                planned with all of it fails on the model's last 1 %.
             random_state: Seed of the candidates' perturbations.
 
         Raises:
             DesignError: An option is out of range.
         """
-        if iterations < 1 or candidates < 0 or not step_bound > 0:
+        if iterations < 1 or candidates < 0 or not step_bound > 0 or not 0 <= reserve < 1:
             raise DesignError(
-                f"iterations={iterations}, candidates={candidates}, step_bound={step_bound}; expected >= 1, >= 0, > 0."
+                f"iterations={iterations}, candidates={candidates}, step_bound={step_bound}, reserve={reserve}; "
+                "expected >= 1, >= 0, > 0 and in [0, 1)."
             )
         self.iterations, self.candidates = iterations, candidates
-        self.step_bound, self.random_state = step_bound, random_state
+        self.step_bound, self.reserve, self.random_state = step_bound, reserve, random_state
         super().__init__(model, task)
         self._constraints = Constraints(self.wanted, model.nu)
         self._target_moved()
 
     def options(self) -> dict[str, Any]:
         """Return the options of the design."""
-        names = ("iterations", "candidates", "step_bound", "random_state")
+        names = ("iterations", "candidates", "step_bound", "reserve", "random_state")
         return {name: getattr(self, name) for name in names}
 
     def reset(self) -> None:
@@ -97,7 +101,7 @@ class RelinearizedMPC(Law):
             self.K, self.P = None, Q * task.horizon
             note = f"the terminal cost is the stage cost times the horizon, and no LQR stands by as fallback: {error}"
             self.notes += [note] if note not in self.notes else []
-        self._plans = Plans(self.model, task, self.steady, self.P, self.K)
+        self._plans = Plans(self.model, task, self.steady, self.P, self.K, self.reserve)
         more = self.model.nu if self._plans.has_rate_cost else 0  # columns for the last input
         self._gain_home = None if self.K is None else np.pad(self.K, ((0, 0), (0, more)))
 
@@ -163,7 +167,7 @@ class RelinearizedMPC(Law):
         """Solve the linearised problem and move the plan by as much of the correction as pays."""
         plan = self._condensed(X, U, local, searching)
         try:
-            w, solution = self._constraints.solve(plan, X, U, self._u_last)
+            w, solution = self._constraints.solve(plan, X, U, self._u_last, self._plans.reserve)
         except SolverError as error:
             raise RefusedError(f"qp_{error.status}") from None
         self._gains = plan.gains
