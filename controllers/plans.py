@@ -27,7 +27,7 @@ class Plans:
             steady: Where the plans should lead.
             P: Terminal cost, (nx, nx).
             K: LQR gain at the steady pair, or None.
-            reserve: Share of the input range that roll-outs leave to the feedback after their first step.
+            reserve: Share of the input range that plans leave to the feedback at their end, nothing at their start.
         """
         self.model, self.task, self.steady, self.P, self.K = model, task, steady, P, K
         self.Q = state_weight(model, task.Q)
@@ -37,11 +37,12 @@ class Plans:
         self.input_low = np.where(np.isfinite(task.u_min), task.u_min, model.input_range_.low)
         self.input_high = np.where(np.isfinite(task.u_max), task.u_max, model.input_range_.high)
         self._H = self._stage_hessian()
-        # (N, nu): how far inside the bounds roll-outs stay; nothing where the rate bounds could not follow.
+        # (N, nu): how far inside the bounds plans stay, as the model's error grows along them; nothing where the rate
+        # bounds could not follow.
         width = task.u_max - task.u_min
         room = reserve * np.where(np.isfinite(width), width, 0.0) / 2
-        self.reserve = np.tile(np.where(room <= task.du_max, room, 0.0), (task.horizon, 1))
-        self.reserve[0] = 0.0
+        grown = np.arange(task.horizon) / task.horizon
+        self.reserve = grown[:, None] * np.where(room <= task.du_max, room, 0.0)
         self._low, self._high = task.u_min + self.reserve, task.u_max - self.reserve
 
     # ------------------------------------------------------------------ cost

@@ -60,8 +60,8 @@ class RelinearizedMPC(Law):
             iterations: Linearise-and-solve rounds a call.
             candidates: Plans compared while the target is out of the LQR's reach; 0 switches the comparison off.
             step_bound: Largest change of a planned state in one round, in half ranges of the training data.
-            reserve: Share of the input range that plans leave to the feedback after their first step; a swing-up
-                planned with all of it fails on the model's last 1 %.
+            reserve: Share of the input range that plans leave to the feedback, growing from nothing at their first
+                step to all of it at their end; a swing-up planned with the whole range fails on the model's last 1 %.
             random_state: Seed of the candidates' perturbations.
 
         Raises:

@@ -39,7 +39,7 @@ def test_on_a_linear_plant_it_is_the_lifted_mpc(two_input_model, bounds: dict[st
     """One quadratic program is exact there, whatever the plan it starts from; the two laws share no linearisation."""
     task = TASK.replace(**bounds)
     lifted = kc.LiftedMPC(two_input_model, task)
-    mpc = kc.RelinearizedMPC(two_input_model, task, candidates=0, step_bound=1e6)
+    mpc = kc.RelinearizedMPC(two_input_model, task, candidates=0, step_bound=1e6, reserve=0.0)
     for x in 0.5 * np.random.default_rng(0).uniform(-1, 1, (4, 3)):
         for law in (lifted, mpc):
             law.reset()
@@ -67,7 +67,13 @@ def test_the_plan_obeys_the_model_and_the_bounds(pendulum_rollouts):
 
 def test_options_are_checked():
     """Out-of-range options name themselves before anything is computed."""
-    for options in ({"iterations": 0}, {"candidates": -1}, {"step_bound": 0.0}, {"step_bound": float("nan")}):
+    for options in (
+        {"iterations": 0},
+        {"candidates": -1},
+        {"step_bound": 0.0},
+        {"step_bound": float("nan")},
+        {"reserve": 1.0},
+    ):
         with pytest.raises(DesignError, match=next(iter(options))):
             kc.RelinearizedMPC(None, TASK, **options)
 
@@ -111,3 +117,13 @@ def test_it_brings_van_der_pol_to_rest():
     law = kc.design(kc.SampledRNN(100).fit(data), kc.envs.task("VanDerPol-v0"))
     run = kc.simulate("koopctl.envs:VanDerPol-v0", law, initial_state=[3.0, 3.0], steps=160)
     assert np.abs(run.X[-20:]).max() < 0.02 and np.abs(run.U).max() <= 3.0
+
+
+def test_plans_keep_the_reserve_and_the_applied_input_has_the_whole_range(pendulum_rollouts):
+    """Far from the target the first input may reach the bound, the last ones stay inside it by the reserve."""
+    model = kc.fit(pendulum_rollouts, kc.SampledRNN(100))
+    law = kc.RelinearizedMPC(model, kc.envs.task("Pendulum-v1").replace(horizon=20), reserve=0.2)
+    u, info = law(np.array([np.cos(2.0), np.sin(2.0), 0.0]))
+    share = np.abs(info["plan_u"][:, 0]) / 2.0
+    assert (share <= 1.0 - 0.2 * np.arange(20) / 20 + 1e-6).all()
+    assert abs(u[0]) == pytest.approx(2.0)  # the torque is too weak for anything gentler there
