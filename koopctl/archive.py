@@ -86,6 +86,8 @@ def read_archive(
 
 
 def _read_verified(source: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    if not zipfile.is_zipfile(source):  # numpy would offer to unpickle it
+        raise FileFormatError(f"{source} is not a readable .npz file; pass one that koopctl wrote, or write it again.")
     try:
         with np.load(source, allow_pickle=False) as npz:
             arrays = {name: npz[name] for name in npz.files}
