@@ -9,7 +9,8 @@ import numpy as np
 from koopctl.arrays import Array
 from koopctl.controllers.constraints import Constraints
 from koopctl.controllers.law import Answer, Law, RefusedError
-from koopctl.controllers.riccati import Condensed, condense, infinite_horizon
+from koopctl.controllers.lqr import state_weight
+from koopctl.controllers.riccati import Condensed, condense, infinite_horizon, stage_hessian, with_last_input
 from koopctl.errors import DesignError, SolverError
 from koopctl.models.base import Model
 from koopctl.models.edmdc import lifted_system
@@ -62,14 +63,13 @@ class LiftedMPC(Law):
             self.P = self.Q
             note = f"no lifted LQR, so the terminal cost is the stage cost alone: {error}"
             self.notes += [note] if note not in self.notes else []
-        self._fallback_gain(nu)
+        self._fallback_gain()
         self._condense(nz, nu)
 
-    def _fallback_gain(self, nu: int) -> None:
+    def _fallback_gain(self) -> None:
         """The LQR of the re-lifted model's Jacobian stands by; without one the ladder goes on to the safe input."""
         A, B = self.model.linearize(self.steady.x, self.steady.u)
-        Q = np.zeros((self.model.nx, self.model.nx))
-        Q[: self.model.window_.nq, : self.model.window_.nq] = self.wanted.Q
+        Q = state_weight(self.model, self.wanted.Q)
         try:
             self.K = infinite_horizon(A, B, Q, self.wanted.R + self.wanted.dR)[0]
         except DesignError:
@@ -77,29 +77,25 @@ class LiftedMPC(Law):
 
     def _condense(self, nz: int, nu: int) -> None:
         """Solve the horizon once for a unit of everything that changes from call to call: the problem is linear."""
-        task, rated = self.wanted, bool(self.wanted.dR.any())
-        n = nz + nu if rated else nz
-        A, B, P = np.zeros((n, n)), np.zeros((n, nu)), np.zeros((n, n))
-        A[:nz, :nz], B[:nz], P[:nz, :nz] = self.system.A_, self.system.B_, self.P
-        H = np.zeros((n + nu, n + nu))
-        H[:nz, :nz], H[n:, n:] = self.Q, task.R + task.dR
-        if rated:  # the state carries the last input
-            B[nz:] = np.eye(nu)
-            H[nz:n, nz:n], H[nz:n, n:], H[n:, nz:n] = task.dR, -task.dR, -task.dR
+        task, system = self.wanted, self.system
         N = task.horizon
-        d = np.zeros((N, n))
-        d[:, :nz] = self.drift
-        stages = (np.repeat(A[None], N, 0), np.repeat(B[None], N, 0), d, H, np.zeros((N, n + nu)), P, np.zeros(n))
+        A, B, d = (np.repeat(part[None], N, 0) for part in (system.A_, system.B_, self.drift))
+        if task.dR.any():
+            A, B, d = with_last_input(A, B, d)
+        n = A.shape[1]
+        P = np.zeros((n, n))
+        P[:nz, :nz] = self.P
+        H = stage_hessian(self.Q, task.R, task.dR)
         # The free response to the drift alone, then to each entry of the initial state through the same gains.
         try:
-            self._base = condense(*stages, np.zeros(n))
+            self._base = condense(A, B, d, H, np.zeros((N, n + nu)), P, np.zeros(n), np.zeros(n))
         except np.linalg.LinAlgError:
             radius = float(np.abs(np.linalg.eigvals(self.system.A_)).max())
             raise DesignError(
                 f"the lifted recursion has spectral radius {radius:.3g}, which grows to {radius**N:.1g} over the "
                 f"horizon of {N} steps and drowns the cost; use fewer features, more ridge, more data or fewer steps."
             ) from None
-        self._propagate(stages[0], stages[1], n)
+        self._propagate(A, B, n)
 
     def _propagate(self, A: Array, B: Array, n: int) -> None:
         N, nq = self.wanted.horizon, self.model.window_.nq

@@ -6,6 +6,7 @@ import numpy as np
 
 from koopctl.arrays import Array
 from koopctl.controllers.lqr import state_weight
+from koopctl.controllers.riccati import stage_hessian
 from koopctl.controllers.steady import Steady, half_ranges
 from koopctl.models.base import Model
 from koopctl.task import ResolvedTask
@@ -36,7 +37,7 @@ class Plans:
         self.half = half_ranges(model)
         self.input_low = np.where(np.isfinite(task.u_min), task.u_min, model.input_range_.low)
         self.input_high = np.where(np.isfinite(task.u_max), task.u_max, model.input_range_.high)
-        self._H = self._stage_hessian()
+        self._H = stage_hessian(self.Q, task.R, task.dR)
         # (N, nu): how far inside the bounds plans stay, as the model's error grows along them; nothing where the rate
         # bounds could not follow.
         width = task.u_max - task.u_min
@@ -46,16 +47,6 @@ class Plans:
         self._low, self._high = task.u_min + self.reserve, task.u_max - self.reserve
 
     # ------------------------------------------------------------------ cost
-    def _stage_hessian(self) -> Array:
-        nx, nu, dR = self.model.nx, self.model.nu, self.task.dR
-        n = nx + nu if self.has_rate_cost else nx
-        H = np.zeros((n + nu, n + nu))
-        H[:nx, :nx] = self.Q
-        H[n:, n:] = self.task.R + dR
-        if self.has_rate_cost:
-            H[nx:n, nx:n], H[nx:n, n:], H[n:, nx:n] = dR, -dR, -dR
-        return H
-
     def quadratic(self, X: Array, U: Array, u_last: Array) -> tuple[Array, Array, Array, Array]:
         """Return stage Hessian, stage gradients, terminal Hessian and gradient of half the cost at a plan."""
         nx, nu = self.model.nx, self.model.nu

@@ -11,7 +11,7 @@ from koopctl.controllers.constraints import Constraints
 from koopctl.controllers.law import Answer, Law, RefusedError
 from koopctl.controllers.lqr import state_weight
 from koopctl.controllers.plans import Plans
-from koopctl.controllers.riccati import Condensed, condense, infinite_horizon
+from koopctl.controllers.riccati import Condensed, condense, infinite_horizon, with_last_input
 from koopctl.controllers.stabilised import stabilised
 from koopctl.errors import DesignError, SolverError
 from koopctl.models.base import Model
@@ -36,8 +36,9 @@ class RelinearizedMPC(Law):
     the LQR's cost-to-go at the target. If nothing binds, the unconstrained step is the answer and no solver is called.
 
     While the plan does not end where the LQR could take over within the bounds, the problem is far from convex: then
-    `candidates` other plans (the last one plus piecewise-constant changes, the steady input, the LQR) are rolled out
-    in one batch, and the best one is improved by the quadratic program and a batched line search.
+    `candidates` other plans (the last one plus piecewise-constant changes, switches between the bounds from scratch,
+    and always the steady input and the LQR) are rolled out in one batch, and the best one is improved by the quadratic
+    program and a batched line search.
     """
 
     kind: ClassVar[str] = "relinearized"
@@ -214,11 +215,3 @@ class RelinearizedMPC(Law):
         if searching or self._gain_home is None:
             return condense(A, B, d, H, h, P, p, np.zeros(len(P)))
         return stabilised(A, B, d, H, h, P, p, self._gain_home)
-
-
-def with_last_input(A: Array, B: Array, d: Array) -> Expansion:
-    """Append the last input to the state, so that |u - u_last|^2 is a stage cost."""
-    N, nx, nu = B.shape
-    wide_A, wide_B, wide_d = np.zeros((N, nx + nu, nx + nu)), np.zeros((N, nx + nu, nu)), np.zeros((N, nx + nu))
-    wide_A[:, :nx, :nx], wide_B[:, :nx], wide_B[:, nx:], wide_d[:, :nx] = A, B, np.eye(nu), d
-    return wide_A, wide_B, wide_d

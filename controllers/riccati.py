@@ -145,3 +145,22 @@ def _forward(F: Array, gains: Array, scale: Array, dx0: Array) -> Condensed:
         for i in range(nu):
             inputs[range(N), i, range(j, N * nu, nu)] += scale[:, i, j]
     return Condensed(inputs[:, :, -1], inputs[:, :, :-1], M[:, :-1, -1], M[:, :-1, :-1], gains[:, :, :-1])
+
+
+def stage_hessian(Q: Array, R: Array, dR: Array) -> Array:
+    """Return the Hessian of |x|_Q^2 + |u|_R^2 + |u - u_last|_dR^2 by [x, u], or [x, u_last, u] where dR is not zero."""
+    nx, nu = len(Q), len(R)
+    n = nx + nu if dR.any() else nx
+    H = np.zeros((n + nu, n + nu))
+    H[:nx, :nx], H[n:, n:] = Q, R + dR
+    if n > nx:
+        H[nx:n, nx:n], H[nx:n, n:], H[n:, nx:n] = dR, -dR, -dR
+    return H
+
+
+def with_last_input(A: Array, B: Array, d: Array) -> tuple[Array, Array, Array]:
+    """Append the last input to the state, so that |u - u_last|^2 is a stage cost."""
+    N, nx, nu = B.shape
+    wide_A, wide_B, wide_d = np.zeros((N, nx + nu, nx + nu)), np.zeros((N, nx + nu, nu)), np.zeros((N, nx + nu))
+    wide_A[:, :nx, :nx], wide_B[:, :nx], wide_B[:, nx:], wide_d[:, :nx] = A, B, np.eye(nu), d
+    return wide_A, wide_B, wide_d

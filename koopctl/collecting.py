@@ -20,6 +20,7 @@ from koopctl.environment import Plant, describe_plant, find_spec, make_env, open
 from koopctl.episodes import Recipe, record
 from koopctl.errors import DataError, EnvironmentUnsupportedError
 from koopctl.loop import Controller, Episode, check_law_dt
+from koopctl.progress import progress_bar
 from koopctl.vector_collecting import sample_of, vector_episodes
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def _parallel(recipe: Recipe, blocks: Sequence[range], jobs: int) -> Iterator[Ep
 def _gather(source: Iterator[Episode], episodes: int, shown: bool) -> tuple[list[Episode], bool]:
     kept: list[Episode] = []
     try:
-        with contextlib.closing(source), _bar(episodes, shown) as advance:  # type: ignore[type-var]
+        with contextlib.closing(source), progress_bar("episodes", episodes, shown) as advance:  # type: ignore[type-var]
             for episode in source:
                 kept.append(episode)
                 advance()
@@ -163,19 +164,6 @@ def _gather(source: Iterator[Episode], episodes: int, shown: bool) -> tuple[list
             raise
         return kept, True
     return kept, False
-
-
-@contextlib.contextmanager
-def _bar(total: int, shown: bool) -> Iterator[Callable[[], None]]:
-    if not shown:
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress
-
-    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True)) as bar:
-        task = bar.add_task("episodes", total=total)
-        yield lambda: bar.advance(task)
 
 
 def _to_rollouts(

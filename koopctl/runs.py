@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import functools
 import pickle
@@ -16,6 +15,7 @@ from koopctl.controllers.law import Law
 from koopctl.environment import find_spec
 from koopctl.errors import DataError
 from koopctl.loop import Controller, simulate
+from koopctl.progress import progress_bar
 from koopctl.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def run_all(
     source = find_spec(env)
     work = [functools.partial(_run, source, _recipe(law), seed, steps, dt) for law in laws.values() for seed in seeds]
     results: list[Trajectory | Failure] = []
-    with _bar(len(work), shown) as advance:
+    with progress_bar("runs", len(work), shown) as advance:
         for result in _each(work, jobs):
             results.append(result)
             advance()
@@ -138,16 +138,3 @@ def _each(work: Sequence[Work], jobs: int) -> Iterator[Trajectory | Failure]:
         ) from error
     finally:
         results.close()  # stops workers whose results nobody waits for
-
-
-@contextlib.contextmanager
-def _bar(total: int, shown: bool) -> Iterator[Callable[[], None]]:
-    if not shown:
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress
-
-    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True)) as bar:
-        task = bar.add_task("runs", total=total)
-        yield lambda: bar.advance(task)
