@@ -21,9 +21,16 @@ if TYPE_CHECKING:
     from koopctl.controllers.relinearized_mpc import RelinearizedMPC
     from koopctl.data.rollouts import Rollouts
     from koopctl.errors import KoopctlError
+    from koopctl.features.fourier import RandomFourier
+    from koopctl.features.function import Function
+    from koopctl.features.gaussian import GaussianRBF
     from koopctl.features.identity import Identity
+    from koopctl.features.polynomial import Polynomial
     from koopctl.features.sampled import SampledFeatures
+    from koopctl.features.sum import LiftSum
+    from koopctl.features.thin_plate import ThinPlate
     from koopctl.identify.fitting import fit
+    from koopctl.identify.spectrum import spectrum
     from koopctl.loop import simulate
     from koopctl.models.edmdc import EDMDc
     from koopctl.models.sampled_rnn import SampledRNN
@@ -35,15 +42,21 @@ __version__ = "0.1.0"
 
 __all__ = [
     "EDMDc",
+    "Function",
+    "GaussianRBF",
     "Identity",
     "KoopctlError",
     "LQR",
+    "LiftSum",
     "LiftedMPC",
+    "Polynomial",
+    "RandomFourier",
     "RelinearizedMPC",
     "Rollouts",
     "SampledFeatures",
     "SampledRNN",
     "Task",
+    "ThinPlate",
     "Trajectory",
     "collect",
     "compare",
@@ -54,20 +67,27 @@ __all__ = [
     "fit",
     "load",
     "simulate",
+    "spectrum",
 ]
 
 # Where each name lives; the imports above say the same to type checkers, and a test compares the two.
 _HOMES = {
     "EDMDc": "koopctl.models.edmdc",
+    "Function": "koopctl.features.function",
+    "GaussianRBF": "koopctl.features.gaussian",
     "Identity": "koopctl.features.identity",
     "KoopctlError": "koopctl.errors",
     "LQR": "koopctl.controllers.lqr",
+    "LiftSum": "koopctl.features.sum",
     "LiftedMPC": "koopctl.controllers.lifted_mpc",
+    "Polynomial": "koopctl.features.polynomial",
+    "RandomFourier": "koopctl.features.fourier",
     "RelinearizedMPC": "koopctl.controllers.relinearized_mpc",
     "Rollouts": "koopctl.data.rollouts",
     "SampledFeatures": "koopctl.features.sampled",
     "SampledRNN": "koopctl.models.sampled_rnn",
     "Task": "koopctl.task",
+    "ThinPlate": "koopctl.features.thin_plate",
     "Trajectory": "koopctl.trajectory",
     "collect": "koopctl.collecting",
     "compare": "koopctl.comparison",
@@ -78,6 +98,7 @@ _HOMES = {
     "fit": "koopctl.identify.fitting",
     "load": "koopctl.store",
     "simulate": "koopctl.loop",
+    "spectrum": "koopctl.identify.spectrum",
 }
 
 

@@ -35,8 +35,8 @@ from koopctl.panels import (
 )
 
 if TYPE_CHECKING:
-    from koopctl.identify.scores import PredictionErrors
     from koopctl.models.base import Model
+    from koopctl.models.scores import PredictionErrors
     from koopctl.rows import Row
     from koopctl.trajectory import Trajectory
 
@@ -146,7 +146,7 @@ def plot_errors(errors: Mapping[str, PredictionErrors]) -> Figure:
     """Draw prediction errors by horizon, re-lifted (solid) and by the linear recursion (dashed).
 
     Args:
-        errors: What `koopctl.identify.scores.prediction_errors` returned, by model.
+        errors: What `koopctl.models.scores.prediction_errors` returned, by model.
     """
     figure, (ax,) = panels(1, "prediction time [s]", height=4.2)
     for name, colour in colours(list(errors)).items():

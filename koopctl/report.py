@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from koopctl import __version__, plots, tables
 from koopctl.errors import DataError
-from koopctl.identify.scores import prediction_errors
 from koopctl.metrics import SETTLED, Yardstick
 from koopctl.models.edmdc import EDMDc
+from koopctl.models.scores import prediction_errors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

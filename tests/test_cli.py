@@ -100,7 +100,7 @@ def test_fit_scores_the_model_in_the_file_on_episodes_it_has_not_seen(files, tmp
     model, data = kc.load(tmp_path / "m.npz"), kc.load(files / "data.npz")
     train, test = data.split(0.8)
     assert said["output"] == str(tmp_path / "m.npz")
-    assert model._gram_.n == train.n_samples
+    assert model._learnt_.n == train.n_samples
     assert said["scores"]["held_out"]["score"] == pytest.approx(model.score(test), rel=1e-12)
     assert said["scores"]["train"]["score"] == pytest.approx(model.score(train), rel=1e-12)
     assert len(said["scores"]["held_out"]["relifted"]) == len(said["scores"]["held_out"]["linear"]) == 40

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -46,6 +48,29 @@ def test_many_rows_are_the_same_as_one():
     assert lift.transform(W) == pytest.approx(np.concatenate([lift.transform(w[None]) for w in W]), abs=1e-14)
     assert lift.jacobian(W).shape == (200, 20, 3)
     assert lift.n_out == 20
+
+
+@pytest.mark.parametrize("n", [1, 3, 500])
+def test_units_are_tanh_to_rounding_and_exactly_one_where_saturated(n):
+    """Whichever way tanh is computed, without a warning, from the middle to beyond where exp overflows."""
+    lift, scale = SampledFeatures(300).fit(W, F), np.geomspace(1e-9, 1e6, n)[:, None]
+    points = scale * np.random.default_rng(2).normal(size=(n, 3))
+    v = points @ lift.weights_ + lift.biases_
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        H = lift.transform(points)
+    assert np.abs(H - np.tanh(v)).max() <= 1e-15
+    assert np.array_equal(H[np.abs(v) > 20], np.sign(v[np.abs(v) > 20]))
+
+
+@pytest.mark.parametrize("n", [1, 500])
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_what_is_no_number_stays_none(activation, n):
+    """A NaN of one sample reaches its own features and no others."""
+    points = np.resize(W, (n + 1, 3))
+    points[0, 1] = np.nan
+    H = SampledFeatures(20, activation=activation).fit(W, F).transform(points)
+    assert np.isnan(H[0]).all() and np.isfinite(H[1:]).all()
 
 
 def test_same_seed_same_bytes_and_another_seed_differs():
@@ -134,3 +159,8 @@ def test_the_identity_adds_nothing():
     """Zero features of the right shapes."""
     lift = Identity().fit(W, F)
     assert (lift.n_out, lift.transform(W).shape, lift.jacobian(W).shape) == (0, (200, 0), (200, 0, 3))
+
+
+def test_the_identity_needs_no_data():
+    """It learns nothing, so it works before any fit."""
+    assert (Identity().n_out, Identity().transform(W).shape, Identity().jacobian(W).shape) == (0, (200, 0), (200, 0, 3))

@@ -19,11 +19,11 @@ from koopctl.controllers.relinearized_mpc import RelinearizedMPC
 from koopctl.envs import task as usual_task
 from koopctl.errors import DataError, UnknownNameError
 from koopctl.features.identity import Identity
-from koopctl.identify.scores import PredictionErrors
 from koopctl.metrics import Yardstick
 from koopctl.models.chart import Chart
 from koopctl.models.edmdc import EDMDc
 from koopctl.models.sampled_rnn import SampledRNN
+from koopctl.models.scores import PredictionErrors
 from koopctl.panels import COLOURS, cut
 from koopctl.task import Task
 from koopctl.trajectory import Trajectory
@@ -192,7 +192,7 @@ def test_nothing_global_is_touched():
 import sys, numpy as np, matplotlib
 before = dict(matplotlib.rcParams)
 from koopctl import plots
-from koopctl.identify.scores import PredictionErrors
+from koopctl.models.scores import PredictionErrors
 plots.plot_errors({"m": PredictionErrors(np.ones(3), np.ones(3), 0.1, 1)}).savefig("/dev/null", format="svg")
 assert "matplotlib.pyplot" not in sys.modules
 assert before == dict(matplotlib.rcParams)

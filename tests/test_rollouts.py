@@ -9,6 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recorded import pendulum
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.utils import _safe_indexing
 
 from koopctl.archive import write_archive
 from koopctl.data.rollouts import Rollouts
@@ -28,7 +31,7 @@ def ragged(counts, nx=2, nu=1) -> Rollouts:
 
 def same(left: Rollouts, right: Rollouts) -> bool:
     """Tell whether two sets of episodes are equal in everything."""
-    words = ("dt", "x_names", "u_names", "sensors", "notes")
+    words = ("dt", "x_names", "u_names", "sensors", "notes", "missing")
     arrays = zip((*left.X, *left.U), (*right.X, *right.U), strict=True)
     return all(getattr(left, w) == getattr(right, w) for w in words) and all(np.array_equal(a, b) for a, b in arrays)
 
@@ -82,6 +85,12 @@ def test_different_seeds_split_differently():
     assert len({tuple(x[0, 0] for x in data.split(0.5, seed)[0].X) for seed in range(8)}) > 1
 
 
+def test_selected_columns_are_contiguous_and_nobody_changes_them():
+    """As every other episode: C order, read-only."""
+    x = pendulum(1, 3).select(["thetadot", "cos(theta)"]).X[0]
+    assert x.flags.c_contiguous and not x.flags.writeable
+
+
 def test_selected_columns_keep_the_sensors():
     """The order asked for is the order given; the full observation stays known, selection after selection."""
     data = pendulum(2, 3)
@@ -108,13 +117,14 @@ def test_wrong_names_list_the_nearest():
         Rollouts([[[1, 2], [3, 4]]], [[[5]]], 0.1, sensors=["x0"])
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("bad", [np.inf, -np.inf])
 @pytest.mark.parametrize("which", ["X", "U"])
-def test_a_number_that_is_none_names_its_episode(bad, which):
-    """Episode and index stand in the text."""
+def test_an_infinite_number_names_its_episode(bad, which):
+    """Episode, row and column stand in the text; NaN alone says that nothing was measured."""
     arrays = {"X": [np.zeros((4, 2)), np.zeros((4, 2))], "U": [np.zeros((3, 2)), np.zeros((3, 2))]}
     arrays[which][1][2, 0] = bad
-    with pytest.raises(DataError, match=rf"{which}\[1\] \(episode 1\) holds {bad} at index \(2, 0\)"):
+    says = rf"{which}\[1\] \(episode 1\), row 2, column 0 \('{which.lower()}0'\) holds {bad}; .*or NaN"
+    with pytest.raises(DataError, match=says):
         Rollouts(arrays["X"], arrays["U"], 0.1)
 
 
@@ -191,10 +201,82 @@ def test_only_alike_recordings_join():
     """Sampling time and names must agree; the text says which does not."""
     data = ragged([1, 2])
     assert same(data[:1] + data[1:], data)
-    with pytest.raises(DataError, match="dt is 0.1 here and 0.2 there"):
+    with pytest.raises(DataError, match="dt is 0.1 in part 0 and 0.2 in part 1"):
         data + Rollouts(data.X, data.U, 0.2)
     with pytest.raises(DataError, match="u_names"):
         data + Rollouts(data.X, data.U, 0.1, u_names=["f"])
+
+
+@few
+@given(st.lists(lengths, min_size=1, max_size=5))
+def test_many_recordings_join_as_two_do(several):
+    """A list is joined in its order, as by adding one after the other; no array is copied."""
+    parts = [ragged(counts) for counts in several]
+    added = parts[0]
+    for part in parts[1:]:
+        added = added + part
+    joined = Rollouts.join(parts)
+    assert same(joined, added)
+    assert all(a is b for a, b in zip(joined.X, (x for part in parts for x in part.X), strict=True))
+    assert Rollouts.join(joined) is joined
+
+
+def test_joined_recordings_keep_the_remarks_of_all():
+    """In their order, each once."""
+    data = ragged([2])
+    remarks = [("a",), ("b", "a"), (), ("c",)]
+    parts = [Rollouts(data.X, data.U, data.dt, notes=notes) for notes in remarks]
+    assert Rollouts.join(parts).notes == ("a", "b", "c")
+
+
+def test_a_rate_read_from_time_stamps_joins_its_like():
+    """Two recordings of one rate differ by rounding; the first names it."""
+    data = ragged([2])
+    assert Rollouts.join([data, Rollouts(data.X, data.U, 0.1 + 1e-9)]).dt == 0.1
+    with pytest.raises(DataError, match="dt is 0.1 in part 0 and 0.101 in part 2"):
+        Rollouts.join([data, data, Rollouts(data.X, data.U, 0.101)])
+
+
+@pytest.mark.parametrize(("parts", "says"), [([], "no rollouts to join"), ([[1.0]], "list is no"), (3, "int is no")])
+def test_what_is_no_list_of_rollouts_does_not_join(parts, says):
+    """The text says what was given."""
+    with pytest.raises(DataError, match=says):
+        Rollouts.join(parts)
+
+
+def test_scikit_learn_cuts_rollouts_into_a_list_that_joins():
+    """To it rows are episodes: numbers of rows give a list of one-episode rollouts, a slice gives rollouts."""
+    data = ragged([1, 2, 3, 4])
+    cut = _safe_indexing(data, np.array([3, 1]))
+    assert isinstance(cut, list) and [len(part) for part in cut] == [1, 1]
+    assert same(Rollouts.join(cut), data[[3, 1]])
+    assert same(_safe_indexing(data, slice(1, 3)), data[1:3])
+    train, test = train_test_split(data, test_size=0.25, random_state=0)
+    assert sorted(len(u) for part in (*train, *test) for u in part.U) == [1, 2, 3, 4]
+
+
+class MeanState(BaseEstimator):
+    """The least estimator that takes rollouts: it predicts every state by their mean plus an offset."""
+
+    def __init__(self, offset=0.0):
+        self.offset = offset
+
+    def fit(self, rollouts, y=None):
+        """Average the states of whole episodes."""
+        self.mean_ = np.concatenate(Rollouts.join(rollouts).X).mean() + self.offset
+        return self
+
+    def score(self, rollouts, y=None):
+        """Return minus the mean distance."""
+        return -np.abs(np.concatenate(Rollouts.join(rollouts).X) - self.mean_).mean()
+
+
+def test_a_grid_search_of_scikit_learn_keeps_episodes_whole():
+    """Folds are sets of episodes, and the search finds the offset that does no harm."""
+    data = pendulum(6, 20)
+    search = GridSearchCV(MeanState(), {"offset": [-3.0, 0.0, 3.0]}, cv=3, error_score="raise").fit(data)
+    assert search.best_params_ == {"offset": 0.0}
+    assert search.best_estimator_.mean_ == np.concatenate(data.X).mean()
 
 
 def test_the_one_line_says_what_there_is():

@@ -11,9 +11,9 @@ from koopctl.errors import DataError, NotFittedError, SamplingTimeError
 from koopctl.features.identity import Identity
 from koopctl.features.sampled import SampledFeatures
 from koopctl.identify.fitting import fit
-from koopctl.identify.scores import prediction_errors
 from koopctl.models.edmdc import EDMDc
 from koopctl.models.sampled_rnn import SampledRNN
+from koopctl.models.scores import prediction_errors
 
 
 @pytest.mark.parametrize("delays", [0, 2])

@@ -15,8 +15,8 @@ from koopctl.cli.output import Json, Output
 
 if TYPE_CHECKING:
     from koopctl.data.rollouts import Rollouts
-    from koopctl.identify.scores import PredictionErrors
     from koopctl.models.base import Model
+    from koopctl.models.scores import PredictionErrors
 
 _SHOWN = (1, 5, 20, 50, 100, 200)  # horizons of the printed table, and the longest
 
@@ -149,7 +149,7 @@ def _split(rollouts: Rollouts, held_out: float) -> tuple[Rollouts, Rollouts | No
 
 
 def _scored(model: Model, part: Rollouts, horizon: int) -> tuple[float, PredictionErrors | None]:
-    from koopctl.identify.scores import prediction_errors
+    from koopctl.models.scores import prediction_errors
 
     delays = model.window_.delays
     long = [i for i, U in enumerate(part.U) if len(U) > delays]  # shorter episodes hold nothing to predict

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from koopctl.archive import read_archive, write_archive
-from koopctl.arrays import Array, as_array, as_names, index_of, is_finite
-from koopctl.errors import DataError, ShapeError
+from koopctl.arrays import Array, as_names, index_of
+from koopctl.data.clock import JITTER, as_dt
+from koopctl.data.measured import Measured, as_measured
+from koopctl.data.missing import Missing
+from koopctl.data.ragged import ragged_episodes
+from koopctl.data.table import Table
+from koopctl.errors import DataError
+
+_LABELS = ("dt", "x_names", "u_names", "sensors")
+_SAME_DT = 1e-6  # share of dt by which recordings of one rate may differ
 
 
 class Rollouts:
-    """Episodes of measured states and applied inputs, sampled every `dt` seconds.
+    """Episodes of measured states and applied inputs, sampled every `dt` seconds, without a missing value.
 
     Episode i holds X[i] (T_i + 1, nx) and U[i] (T_i, nu); U[i][k] acts between X[i][k] and X[i][k + 1]. Episodes may
-    differ in length, never in width.
+    differ in length, never in width. NaN among the recorded values means "not measured": a row of X with NaN drops the
+    two transitions it touches, a row of U the one it drives, and the runs between become episodes of their own, so
+    that no transition and no window of delays spans a gap.
 
     Attributes:
         X: Measured states, a tuple of (T_i + 1, nx) arrays.
@@ -27,7 +39,6 @@ class Rollouts:
         x_names: Names of the nx columns of X.
         u_names: Names of the nu columns of U.
         sensors: Names of the full observation the columns of X were selected from.
-        notes: What was dropped or changed on the way here, in words.
     """
 
     def __init__(
@@ -43,7 +54,7 @@ class Rollouts:
         """Check and keep the episodes.
 
         Args:
-            X: One array (T_i + 1, nx) an episode.
+            X: One array (T_i + 1, nx) an episode; NaN where nothing was measured.
             U: One array (T_i, nu) an episode; (T_i + 1, nu) is accepted, its last row dropped with a warning.
             dt: Sampling time [s].
             x_names: nx names; `x0, x1, ...` by default.
@@ -53,24 +64,113 @@ class Rollouts:
 
         Raises:
             ShapeError: Widths or lengths disagree.
-            DataError: A value is not finite, or dt is not positive.
+            DataError: A value is infinite, NaN leaves no transition, or dt is not positive.
         """
-        if len(X) != len(U):
-            raise ShapeError(f"X has {len(X)} episodes but U has {len(U)}; give one array of each an episode.")
-        if len(X) == 0:
-            raise DataError("there are no episodes; give at least one array of states and one of inputs.")
-        if not is_finite(dt) or dt <= 0:
-            raise DataError(f"dt is {dt!r}; give the sampling time in seconds, a positive number.")
-        self.dt = float(dt)
-        self.X = tuple(_episode("X", i, x, _width(X[0])) for i, x in enumerate(X))
-        inputs = tuple(_episode("U", i, u, _width(U[0])) for i, u in enumerate(U))
-        self.U, dropped = _match_lengths(self.X, inputs)
-        self.x_names = as_names("x_names", x_names, self.nx, "x")
-        self.u_names = as_names("u_names", u_names, self.nu, "u")
+        measured = ragged_episodes(X, U, as_dt(dt), x_names, u_names)
+        for note in measured.notes:
+            warnings.warn(note, stacklevel=2)
+        self.X, self.U, self.dt = measured.X, measured.U, measured.dt
+        self.x_names, self.u_names = measured.x_names, measured.u_names
         self.sensors = self.x_names if sensors is None else tuple(str(name) for name in sensors)
         for name in self.x_names:
             index_of(name, self.sensors, "sensor")
-        self.notes = (*notes, *dropped)
+        self._notes, self._lost = (*notes, *measured.notes), dict(measured.lost)
+
+    @classmethod
+    def from_table(
+        cls,
+        t: ArrayLike | None,
+        X: ArrayLike,
+        U: ArrayLike,
+        dt: float | None = None,
+        *,
+        episode: ArrayLike | None = None,
+        x_names: Sequence[str] | None = None,
+        u_names: Sequence[str] | None = None,
+        jitter: float = JITTER,
+    ) -> Rollouts:
+        """Return the episodes of one table that a logger wrote, split where it has gaps.
+
+        Row k of X was measured at t[k]; row k of U acts from t[k] on. Where time steps by something else than dt, now
+        and then, is a gap: the episode is split there, as it is at rows with NaN, and `missing` counts it.
+
+        Args:
+            t: Time stamps (N,) [s], or datetimes; None where the rows are `dt` apart.
+            X: Measured states (N, nx); NaN where nothing was measured.
+            U: Inputs (N, nu).
+            dt: Sampling time [s]; by default the mean of the steps near their median.
+            episode: Label of each row's episode (N,), where a table holds several; their rows stand together.
+            x_names: nx names; `x0, x1, ...` by default.
+            u_names: nu names; `u0, u1, ...` by default.
+            jitter: Share of dt by which a step may differ from it and still count as one.
+
+        Raises:
+            ShapeError: The lengths disagree.
+            DataError: Time does not increase or keeps no one dt, a value is infinite, or no transition is left.
+        """
+        return cls._of(Table.of_arrays(t, X, U, episode, x_names, u_names).episodes(dt, jitter))
+
+    @classmethod
+    def from_csv(
+        cls,
+        path: str | Path,
+        *,
+        x: str | Sequence[str],
+        u: str | Sequence[str],
+        time: str | None = None,
+        dt: float | None = None,
+        episode: str | None = None,
+        delimiter: str = ",",
+        jitter: float = JITTER,
+    ) -> Rollouts:
+        """Return the episodes of a text file with named columns; empty cells and `nan` are missing values.
+
+        Args:
+            path: The file: a line of column names, then one line a sample.
+            x: Names of the columns that hold the measured state.
+            u: Names of the columns that hold the inputs; `()` for a plant without.
+            time: Name of the column of time stamps [s]; without it the rows are `dt` apart.
+            dt: Sampling time [s]; by default from the time stamps.
+            episode: Name of the column that labels the episodes, where a file holds several.
+            delimiter: What stands between two cells.
+            jitter: Share of dt by which a step of the time stamps may differ from it.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            UnknownNameError: A column does not exist; the message lists the names.
+            DataError: As `from_table`; or a cell holds text; the message names line and column.
+        """
+        return cls._of(Table.of_csv(path, x, u, time, episode, delimiter).episodes(dt, jitter))
+
+    @classmethod
+    def join(cls, parts: Rollouts | Sequence[Rollouts]) -> Rollouts:
+        """Return the episodes of several rollouts as one; rollouts are returned as they are.
+
+        scikit-learn cuts rollouts into lists of one-episode rollouts, which this makes whole again.
+
+        Args:
+            parts: Rollouts whose names and dt agree.
+
+        Raises:
+            DataError: They disagree, or are no rollouts.
+        """
+        if isinstance(parts, Rollouts):
+            return parts
+        several = list(parts) if isinstance(parts, Iterable) else [parts]
+        if not several:
+            raise DataError("there are no rollouts to join; give at least one.")
+        for i, part in enumerate(several):
+            if not isinstance(part, Rollouts):
+                raise DataError(f"{type(part).__name__} is no Rollouts; wrap arrays as Rollouts(X, U, dt).")
+            for what in _LABELS:
+                first, here = getattr(several[0], what), getattr(part, what)
+                if not (first == here or what == "dt" and abs(first - here) <= _SAME_DT * first):
+                    raise DataError(f"cannot join rollouts: {what} is {first} in part 0 and {here} in part {i}.")
+        X, U = [x for part in several for x in part.X], [u for part in several for u in part.U]
+        whole = several[0]._with(X, U)
+        whole._notes = tuple(dict.fromkeys(note for part in several for note in part._notes))
+        whole._lost = {key: counts for part in several for key, counts in part._lost.items()}
+        return whole
 
     @property
     def nx(self) -> int:
@@ -86,6 +186,17 @@ class Rollouts:
     def n_samples(self) -> int:
         """Number of transitions (x, u, x next)."""
         return sum(len(u) for u in self.U)
+
+    @property
+    def missing(self) -> Missing:
+        """What was missing in the recordings the episodes come from; parts of the data keep the counts of the whole."""
+        return sum(self._lost.values(), Missing())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was dropped or changed on the way here, in words."""
+        lost = self.missing.describe()
+        return (*self._notes, lost) if lost else self._notes
 
     def __len__(self) -> int:
         """Return the number of episodes."""
@@ -104,18 +215,14 @@ class Rollouts:
 
     def __add__(self, other: Rollouts) -> Rollouts:
         """Return the episodes of both; names and dt must agree."""
-        for what in ("dt", "x_names", "u_names", "sensors"):
-            mine, theirs = getattr(self, what), getattr(other, what)
-            if mine != theirs:
-                raise DataError(f"cannot join rollouts: {what} is {mine} here and {theirs} there.")
-        notes = (*self.notes, *(note for note in other.notes if note not in self.notes))
-        return self._with([*self.X, *other.X], [*self.U, *other.U], notes)
+        return Rollouts.join([self, other])
 
     def __repr__(self) -> str:
-        """Return one line: episodes, transitions, names, dt."""
+        """Return one line: episodes, transitions, names, dt, what was missing."""
+        lost = self.missing.describe()
         return (
             f"Rollouts({len(self)} episodes, {self.n_samples} transitions, dt={self.dt:g} s, "
-            f"x=({', '.join(self.x_names)}), u=({', '.join(self.u_names)}))"
+            f"x=({', '.join(self.x_names)}), u=({', '.join(self.u_names)}){'; ' + lost if lost else ''})"
         )
 
     def split(self, fraction: float = 0.8, seed: int = 0) -> tuple[Rollouts, Rollouts]:
@@ -145,22 +252,16 @@ class Rollouts:
         columns = [index_of(name, self.x_names, "measured state") for name in names]
         if not columns:
             raise DataError("select() needs at least one name.")
-        return Rollouts([x[:, columns] for x in self.X], self.U, self.dt, names, self.u_names, self.sensors, self.notes)
+        part = self._with([as_measured("X", x[:, columns], ("T", "nx")) for x in self.X], self.U)
+        part.x_names = as_names("x_names", names, len(columns), "x")
+        return part
 
     def save(self, path: str | Path) -> Path:
         """Write everything to one .npz without pickle; an existing file is replaced atomically."""
-        header = {
-            "dt": self.dt,
-            "x_names": self.x_names,
-            "u_names": self.u_names,
-            "sensors": self.sensors,
-            "notes": self.notes,
-        }
-        arrays = {
-            "X": np.concatenate(self.X),
-            "U": np.concatenate(self.U),
-            "lengths": np.array([len(u) for u in self.U]),
-        }
+        header: dict[str, object] = {name: getattr(self, name) for name in _LABELS}
+        header |= {"notes": self._notes, "missing": {key: asdict(counts) for key, counts in self._lost.items()}}
+        lengths = np.array([len(u) for u in self.U])
+        arrays = {"X": np.concatenate(self.X), "U": np.concatenate(self.U), "lengths": lengths}
         return write_archive(path, "rollouts", header, arrays)
 
     @classmethod
@@ -174,47 +275,18 @@ class Rollouts:
         lengths = arrays["lengths"]
         X = np.split(arrays["X"], np.cumsum(lengths + 1)[:-1])
         U = np.split(arrays["U"], np.cumsum(lengths)[:-1])
-        return cls(X, U, header["dt"], header["x_names"], header["u_names"], header["sensors"], header["notes"])
+        whole = cls(X, U, header["dt"], header["x_names"], header["u_names"], header["sensors"], header["notes"])
+        whole._lost = {key: Missing(**counts) for key, counts in header.get("missing", {}).items()}
+        return whole
 
-    def _with(self, X: Sequence[Array], U: Sequence[Array], notes: Sequence[str] | None = None) -> Rollouts:
-        notes = self.notes if notes is None else notes
-        return Rollouts(X, U, self.dt, self.x_names, self.u_names, self.sensors, notes)
+    @classmethod
+    def _of(cls, part: Measured) -> Rollouts:
+        whole = cls(part.X, part.U, part.dt, part.x_names, part.u_names, notes=part.notes)
+        whole._lost = dict(part.lost)
+        return whole
 
-
-def _width(array: ArrayLike) -> int:
-    try:
-        shape = np.shape(array)
-    except ValueError as error:
-        raise ShapeError(f"episode 0 is no array ({error}); give rows of equal length.") from None
-    if len(shape) != 2:
-        raise ShapeError(
-            f"episode 0 has shape {shape}, expected (time, columns); reshape a single column with [:, None]."
-        )
-    return int(shape[1])
-
-
-def _episode(name: str, index: int, value: ArrayLike, width: int) -> Array:
-    array = as_array(f"{name}[{index}] (episode {index})", value, ("T", width)).copy()
-    array.setflags(write=False)
-    return array
-
-
-def _match_lengths(X: Sequence[Array], U: Sequence[Array]) -> tuple[tuple[Array, ...], list[str]]:
-    matched, dropped = [], 0
-    for i, (x, u) in enumerate(zip(X, U, strict=True)):
-        if len(u) == len(x) and len(u) > 1:
-            u, dropped = u[:-1], dropped + 1
-        if len(u) != len(x) - 1 or len(u) == 0:
-            raise ShapeError(
-                f"episode {i} has {len(x)} states and {len(u)} inputs, expected T + 1 states and T >= 1 inputs; "
-                "U[k] is the input between X[k] and X[k + 1]."
-            )
-        matched.append(u)
-    if not dropped:
-        return tuple(matched), []
-    note = (
-        f"U was as long as X in {dropped} of {len(X)} episodes; "
-        "the last input, whose effect was not recorded, was dropped."
-    )
-    warnings.warn(note, stacklevel=3)
-    return tuple(matched), [note]
+    def _with(self, X: Sequence[Array], U: Sequence[Array]) -> Rollouts:
+        """Return rollouts of other episodes, checked and read-only ones, like these in everything else."""
+        part = copy(self)
+        part.X, part.U = tuple(X), tuple(U)
+        return part

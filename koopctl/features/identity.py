@@ -11,12 +11,14 @@ from koopctl.features.base import Lift
 
 
 class Identity(Lift):
-    """The lift without features; with it `EDMDc` is ordinary DMDc least squares."""
+    """The lift without features; with it `EDMDc` is ordinary DMDc least squares.
+
+    It learns nothing, so `transform` and `jacobian` work on any width, fitted or not.
+    """
 
     def fit(self, W: Array, F: Array) -> Self:
         """Remember the width of W."""
-        del F
-        self.n_in_ = W.shape[1]
+        self._adopt(W, F)
         return self
 
     @property

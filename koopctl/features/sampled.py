@@ -8,15 +8,18 @@ import numpy as np
 
 from koopctl.arrays import Array, as_whole
 from koopctl.errors import DataError
-from koopctl.features.base import Lift
+from koopctl.features.blocked import BlockedLift
+from koopctl.features.pool import POOL
+from koopctl.features.pool import stable_order as stable_order
 
 # A unit is -1/2 at one point of its pair and +1/2 at the other (tanh), or 0 and 1 (ReLU).
 _SCALES = {"tanh": (np.log(3.0), np.log(3.0) / 2), "relu": (1.0, 0.0)}
 _CANDIDATES = 10  # pairs looked at for each unit kept
-_POOL = 20_000  # data points the pairs are drawn from, at most
+_ZERO = np.array(0.0)  # as an array: a ufunc takes it in half the time of a Python float
+_MANY = 1000  # elements from which on tanh by way of exp is the faster one
 
 
-class SampledFeatures(Lift):
+class SampledFeatures(BlockedLift):
     r"""A hidden layer :math:`\psi_i(w) = \sigma(\langle v_i, w\rangle + b_i)` with weights sampled, never trained.
 
     For a pair of data points (a, b): :math:`v = s_1 (b - a) / |b - a|^2` and :math:`b_i = -\langle v, a\rangle - s_2`
@@ -63,7 +66,8 @@ class SampledFeatures(Lift):
         as_whole("n_features", self.n_features, 1)
         as_whole("random_state", self.random_state, 0)
         rng = np.random.default_rng(self.random_state)
-        pool = stable_order(W, F, rng)[:_POOL]
+        W, F = self._adopt(W, F)
+        pool = stable_order(W, F, rng)[:POOL]
         first, second = self._pairs(W[pool], F[pool], rng)
         a, step = W[pool[first]], W[pool[second]] - W[pool[first]]
         s1, s2 = _SCALES[self.activation]
@@ -75,14 +79,18 @@ class SampledFeatures(Lift):
     @property
     def n_out(self) -> int:
         """Number of hidden units."""
-        return self.n_features
+        return len(self.biases_)
 
-    def transform(self, W: Array) -> Array:
-        """Return the hidden layer (n, nf) at W (n, nw)."""
-        H = W @ self.weights_
+    def _features(self, W: Array) -> Array:
+        H: Array = W.dot(self.weights_)
         H += self.biases_
-        np.tanh(H, out=H) if self.activation == "tanh" else np.maximum(H, 0.0, out=H)
-        return np.asarray(H)
+        if self.activation == "relu":
+            np.maximum(H, _ZERO, out=H)
+        elif H.size < _MANY:
+            np.tanh(H, out=H)
+        else:
+            _tanh(H)
+        return H
 
     def slope(self, H: Array) -> Array:
         """Return the derivative of the activation, (n, nf), from the layer's values H."""
@@ -99,6 +107,7 @@ class SampledFeatures(Lift):
     def restore(self, arrays: dict[str, Array]) -> Self:
         """Set weights and biases."""
         self.weights_, self.biases_ = arrays["weights"], arrays["biases"]
+        self._set_width(len(self.weights_))
         return self
 
     def _pairs(self, W: Array, F: Array, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -120,12 +129,11 @@ class SampledFeatures(Lift):
         return first[chosen], second[chosen]
 
 
-def stable_order(W: Array, F: Array, rng: np.random.Generator) -> np.ndarray:
-    """Order the rows by a seeded hash of W's bytes, equal ones by F: a permutation of the data changes nothing."""
-    bits = np.ascontiguousarray(W + 0.0).view(np.uint64)  # + 0.0 turns -0.0 into 0.0
-    key = np.zeros(len(W), dtype=np.uint64)
-    odd = np.asarray(rng.integers(2**63, size=W.shape[1], dtype=np.uint64) | np.uint64(1))
-    for i in range(W.shape[1]):
-        key = (key ^ bits[:, i]) * odd[i]
-        key ^= key >> np.uint64(29)
-    return np.lexsort((*F.T, key))
+def _tanh(H: Array) -> None:
+    """Set H to tanh(H) = 1 - 2 / (exp(2 H) + 1): half the time of numpy's tanh, to 3e-16, and exactly +-1 far out."""
+    with np.errstate(over="ignore"):  # exp may overflow to inf, which gives the right 1
+        H += H
+        np.exp(H, out=H)
+    H += 1.0
+    np.divide(-2.0, H, out=H)
+    H += 1.0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,13 +13,22 @@ from numpy.typing import ArrayLike
 from koopctl.archive import write_archive
 from koopctl.arrays import Array, as_array, as_whole
 from koopctl.data.rollouts import Rollouts
-from koopctl.errors import ShapeError
+from koopctl.errors import NotFittedError, ShapeError
+from koopctl.figures.fit import draw_fit
 from koopctl.models.chart import Chart
 from koopctl.models.envelope import Envelope
 from koopctl.models.explained import share_explained
-from koopctl.models.gram import Gram
-from koopctl.models.learner import Learner
+from koopctl.models.fit_report import FitReport
+from koopctl.models.learner import Learner, joined
 from koopctl.models.window import Window
+from koopctl.regression.gram import Gram
+from koopctl.regression.solution import Solution
+from koopctl.regression.triangle import Triangle
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_ROOM = 1.0  # widths of the data's box by which a guarded roll-out may leave it
 
 
 class Model(Learner):
@@ -37,6 +47,8 @@ class Model(Learner):
         input_range_: The box that held its inputs.
         cyclic_: Coordinates the motion does not depend on.
         notes_: What was found in the data, in words.
+        solution_: The least squares behind it: coefficients, path, condition number.
+        residual_covariance_: Covariance of the one-step residuals of the coordinates, (nq, nq).
     """
 
     @abstractmethod
@@ -82,6 +94,9 @@ class Model(Learner):
     def predict(self, x0: ArrayLike, U: ArrayLike, relift: bool = True) -> Array:
         """Roll out from x0 (nx,) under U (T, nu); also batched, (n, nx) and (n, T, nu).
 
+        The re-lifted roll-out is guarded: it cannot leave the box of the training data by more than its width, where
+        a learnt network says nothing and its roll-out would run to 1e15. Angles and cyclic coordinates are free.
+
         Args:
             x0: Initial state.
             U: Inputs.
@@ -99,9 +114,24 @@ class Model(Learner):
     def _relifted(self, X: Array, U: Array) -> Array:
         path = np.empty((len(X), U.shape[1] + 1, self.nx))
         path[:, 0] = X
+        window, (low, high) = self.window_, self._guard(X)
         for k in range(U.shape[1]):
-            path[:, k + 1] = self.step(path[:, k], U[:, k])
+            X = path[:, k]
+            Q = X[:, : window.nq] + self._increment(X, U[:, k])
+            path[:, k + 1] = window.advance(X, np.clip(Q, low, high), U[:, k])
         return path
+
+    def _guard(self, X: Array) -> tuple[Array, Array]:
+        """Return the ends between which roll-outs from states X (n, nx) are kept, (n, nq) each."""
+        window, chart, box = self.window_, self.window_.chart, self.envelope_
+        Q = X[:, : window.nq]
+        low, high = np.full(window.nq, -np.inf), np.full(window.nq, np.inf)
+        position, column = chart.linear
+        room = _ROOM * (box.high - box.low)[column]
+        low[position], high[position] = box.low[column] - room, box.high[column] + room
+        free = [window.chart.names.index(name) for name in self.cyclic_]
+        low[free], high[free] = -np.inf, np.inf
+        return np.minimum(low, Q), np.maximum(high, Q)  # a start outside stays where it is
 
     def _linear_roll_out(self, X: Array, U: Array) -> Array:
         path = np.empty((len(X), U.shape[1] + 1, self.nx))
@@ -146,20 +176,41 @@ class Model(Learner):
             W[:, self._unseen[1]] = self.envelope_.low[self._unseen[1]]
         return self.envelope_.excess(W)
 
-    def score(self, rollouts: Rollouts, horizon: int = 1) -> float:
+    def score(self, rollouts: Rollouts | Sequence[Rollouts], horizon: int = 1) -> float:
         """Return the share of the motion explained over `horizon` re-lifted steps; 1 is perfect, 0 is "stands still".
 
         Each step's error is set against the coordinate's own change over as many steps, so one step cannot look
         good merely because little changes in it.
         """
+        rollouts = joined(rollouts)
         self.check_data(rollouts)
         return share_explained(self.predict, self.window_, rollouts, as_whole("horizon", horizon, 1))
+
+    @property
+    def report_(self) -> FitReport:
+        """What the fit found; `print(model.report_)` fills one screen. Made when first asked for."""
+        self._fitted  # noqa: B018  raises where there is no fit
+        if "_report_" not in self.__dict__:
+            if not hasattr(self, "_probe_"):
+                raise NotFittedError("this model came without its report (inside a law's file); load the model's own.")
+            self._report_ = FitReport.of(self)
+        return self._report_
+
+    def plot(self) -> Figure:
+        """Draw the report: errors by horizon, and what the data covered."""
+        return draw_fit(self.report_.to_dict())
+
+    def spectral_radius_of_fit(self) -> float | None:
+        """Return the spectral radius of the linear recursion, None where there is none."""
+        return None
 
     # ------------------------------------------------------------------ files
     def save(self, path: str | Path) -> Path:
         """Write the fitted model to one .npz without pickle; `koopctl.load` reads it."""
         header, arrays = self.pack()
-        learnt = self._gram_.arrays() if hasattr(self, "_gram_") else {}
+        if hasattr(self, "_probe_") or "_report_" in self.__dict__:
+            header |= {"report": self.report_.to_dict()}
+        learnt = self._learnt_.arrays() if hasattr(self, "_learnt_") else {}
         return write_archive(path, "model", header, arrays | learnt)
 
     def pack(self) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -178,6 +229,8 @@ class Model(Learner):
         }
         arrays = {"envelope_low": self.envelope_.low, "envelope_high": self.envelope_.high}
         arrays |= {"input_low": self.input_range_.low, "input_high": self.input_range_.high}
+        arrays |= {"residual_covariance": self.residual_covariance_, "theta": self.solution_.theta}
+        header |= {"solution": {k: v for k, v in vars(self.solution_).items() if k != "theta"}}
         return header, arrays | self._arrays()
 
     def unpack(self, header: dict[str, Any], arrays: dict[str, Array]) -> Self:
@@ -188,8 +241,13 @@ class Model(Learner):
         self._hide(header["cyclic"])
         self.envelope_ = Envelope(arrays["envelope_low"], arrays["envelope_high"])
         self.input_range_ = Envelope(arrays["input_low"], arrays["input_high"])
-        if "gram_n" in arrays:
-            self._gram_ = Gram.restore(arrays)
+        self.residual_covariance_ = arrays["residual_covariance"]
+        self.solution_ = Solution(arrays["theta"], **header["solution"])
+        for kind in (Gram, Triangle):
+            if f"{kind.__name__.lower()}_n" in arrays:
+                self._learnt_ = kind.restore(arrays)
+        if "report" in header:
+            self._report_ = FitReport.from_dict(header["report"])
         self._restore(arrays)
         return self
 

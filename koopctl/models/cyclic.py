@@ -8,10 +8,11 @@ import numpy as np
 
 from koopctl.arrays import Array, index_of
 from koopctl.errors import DataError
-from koopctl.features.sampled import SampledFeatures, stable_order
-from koopctl.models.gram import Gram
-from koopctl.models.scaling import centre_and_spread
+from koopctl.features.pool import stable_order
+from koopctl.features.sampled import SampledFeatures
 from koopctl.models.window import Window
+from koopctl.regression.gram import Gram
+from koopctl.regression.scaling import centre_and_spread
 
 _UNITS = 100  # hidden units of the trial fits
 _SAMPLES = 4000  # transitions they use, half to fit and half to compare
@@ -73,4 +74,4 @@ def _errors(S: Array, F: Array) -> Array:
     Phi = np.concatenate([units.transform(S), S, np.ones((len(S), 1))], axis=1)
     gram = Gram(Phi.shape[1], F.shape[1])
     gram.add(Phi[:half], F[:half])
-    return np.asarray(np.mean((Phi[half:] @ gram.solve(_RIDGE).T - F[half:]) ** 2, axis=0))
+    return np.asarray(np.mean((Phi[half:] @ gram.solve(_RIDGE).theta.T - F[half:]) ** 2, axis=0))

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.base import clone
 
-from koopctl.arrays import Array
+from koopctl.arrays import Array, as_whole, is_finite
+from koopctl.data.rollouts import Rollouts
 from koopctl.errors import DataError, DesignError, ShapeError
 from koopctl.features.base import Lift
-from koopctl.features.identity import Identity
 from koopctl.features.sampled import SampledFeatures
+from koopctl.features.saving import pack_lift, unpack_lift
 from koopctl.models.base import Model
-from koopctl.models.scaling import centre_and_spread
+from koopctl.models.layout import Layout
+from koopctl.regression.scaling import centre_and_spread
+from koopctl.regression.stabilised import stabilised
+from koopctl.regression.stretches import Stretches
 
-_LIFTS: dict[str, type[Lift]] = {"Identity": Identity, "SampledFeatures": SampledFeatures}
+if TYPE_CHECKING:
+    import control
+
+_VERIFIED = 100  # samples on which a lift of the user's own is looked at before it is trusted
 _ARRAYS = ("mean_", "scale_", "gain_", "u_mean_", "u_scale_", "A_", "B_", "N_", "C_", "c_", "y_offset_")
 
 
@@ -45,6 +53,9 @@ class EDMDc(Model):
         inputs: Literal["linear", "bilinear"] = "linear",
         delays: int = 0,
         ridge: float = 1e-10,
+        horizon: int = 1,
+        spectral_radius: float | None = None,
+        solver: Literal["auto", "cholesky", "qr"] = "auto",
         manifold: bool = True,
         cyclic: Literal["auto"] | Sequence[str] = "auto",
     ) -> None:
@@ -55,6 +66,11 @@ class EDMDc(Model):
             inputs: "linear", or "bilinear" where the input's effect depends on the state.
             delays: Older observations and inputs in the state.
             ridge: Penalty of the least squares, relative to regressors of unit size.
+            horizon: Steps over which the linear recursion is fitted; 1 is ordinary least squares. More steps make
+                `predict(relift=False)` better far ahead, at some cost of the first step.
+            spectral_radius: Largest modulus the eigenvalues of A may have; None leaves them as fitted. Angles and
+                cyclic coordinates, which add up increments, keep their eigenvalue 1.
+            solver: "cholesky" of the normal equations, "qr" of the data, or "auto": QR where the first loses digits.
             manifold: Detect cos/sin pairs and dependent columns and keep the state on its manifold.
             cyclic: Coordinates the motion does not depend on and the model must not see; "auto" finds them.
         """
@@ -62,6 +78,9 @@ class EDMDc(Model):
         self.inputs = inputs
         self.delays = delays
         self.ridge = ridge
+        self.horizon = horizon
+        self.spectral_radius = spectral_radius
+        self.solver = solver
         self.manifold = manifold
         self.cyclic = cyclic
 
@@ -69,6 +88,9 @@ class EDMDc(Model):
     def _sample(self, X: Array, U: Array, dQ: Array) -> None:
         if self.inputs not in ("linear", "bilinear"):
             raise DataError(f"inputs is {self.inputs!r}; it is 'linear' or 'bilinear'.")
+        as_whole("horizon", self.horizon, 1)
+        if self.spectral_radius is not None and not (is_finite(self.spectral_radius) and self.spectral_radius > 0):
+            raise DataError(f"spectral_radius is {self.spectral_radius!r}; it is None or a positive number, often 1.0.")
         W = self.window_.embed(X)
         self.mean_, self.scale_ = centre_and_spread(W)
         self.scale_[self._unseen[1]] = np.inf  # standardised to zero: no feature reads it
@@ -77,22 +99,22 @@ class EDMDc(Model):
         template = SampledFeatures(100) if self.lift is None else self.lift
         if not isinstance(template, Lift):
             raise DataError(f"lift is {template!r}; it is a lift such as SampledFeatures(100) or Identity().")
-        self.lift_ = type(template)(**template.get_params())
-        self.lift_.fit((W - self.mean_) / self.scale_, dQ / self.gain_)
+        self.lift_ = clone(template)
+        standard = (W - self.mean_) / self.scale_
+        self.lift_.fit(standard, dQ / self.gain_).verify(standard[:_VERIFIED])
+        if self.inputs == "bilinear" and (self.horizon > 1 or self.spectral_radius is not None):
+            raise DataError("horizon and spectral_radius shape a linear recursion; leave them out, or inputs='linear'.")
         self._lay_out()
 
     def _lay_out(self) -> None:
-        """Fix the positions of z = [x, cos and sin of angles, psi], and which of them the regression reads."""
-        window = self.window_
-        self._on_circle = np.sort(window.circle[1:].ravel())
-        self._nz = window.nx + len(self._on_circle) + self.lift_.n_out
-        self._read = np.setdiff1d(np.arange(self._nz), [*window.circle[0], *self._unseen[0]])
+        scales = (self.mean_, self.scale_, self.gain_, self.u_mean_, self.u_scale_)
+        self.layout_ = Layout(self.window_, self.lift_.n_out, self._unseen, *scales)
 
     @property
     def nz(self) -> int:
         """Length of the lifted state."""
         self._fitted  # noqa: B018  raises where there is no fit
-        return self._nz
+        return self.layout_.nz
 
     def lift_state(self, x: ArrayLike) -> Array:
         """Return the lifted state z, (nz,) of x (nx,) or (n, nz) of (n, nx).
@@ -104,105 +126,64 @@ class EDMDc(Model):
         if X.ndim != 2 or X.shape[1] != self.nx:
             raise ShapeError(f"x has shape {np.shape(x)}, expected ({self.nx},) or (n, {self.nx}); see encode().")
         W = self.window_.embed(X)
-        Z = np.concatenate([X, W[:, self._on_circle], self.lift_.transform((W - self.mean_) / self.scale_)], axis=1)
+        psi = self.lift_.transform((W - self.mean_) / self.scale_)
+        Z = np.concatenate([X, W[:, self.layout_.on_circle], psi], axis=1)
         return Z[0] if np.ndim(x) == 1 else Z
 
     def _problem_size(self) -> tuple[int, int]:
-        nu, read = len(self.u_mean_), len(self._read) + 1
-        p = read * (nu + 1) if self.inputs == "bilinear" else read + nu
-        return p, self.window_.nq + self._n_learnt_features
-
-    @property
-    def _n_learnt_features(self) -> int:
-        return 2 * len(self.window_.chart.angles) + self.lift_.n_out
+        nu, read = len(self.u_mean_), len(self.layout_.read) + 1
+        return (read * (nu + 1) if self.inputs == "bilinear" else read + nu), len(self.layout_.learnt)
 
     def _regression(self, X: Array, U: Array, dQ: Array) -> tuple[Array, Array]:
-        Z, nxt = self._standard(X), self.window_.advance(X, X[:, : self.window_.nq] + dQ, U)
-        ones = np.ones((len(X), 1))
+        layout, nq = self.layout_, self.window_.nq
+        base = np.ones((len(X), len(layout.read) + 1))
+        base[:, :-1] = (self.lift_state(X)[:, layout.read] - layout.z_mean) / layout.z_scale
         V = (U - self.u_mean_) / self.u_scale_
-        # Columns: v_1 (z, 1), ..., v_nu (z, 1), (z, 1); the linear coupling keeps only the 1 of each v_j.
-        base = np.concatenate([Z, ones], axis=1)
-        if self.inputs == "bilinear":
-            Phi = np.concatenate([(V[:, :, None] * base[:, None, :]).reshape(len(X), -1), base], axis=1)
-        else:
-            Phi = np.concatenate([V, base], axis=1)
-        return Phi, np.concatenate([dQ / self.gain_, self.lift_state(nxt)[:, self._learnt_rows]], axis=1)
+        # Columns: v_1 (r, 1), ..., v_nu (r, 1), (r, 1); the linear coupling keeps only the 1 of each v_j.
+        head = (V[:, :, None] * base[:, None, :]).reshape(len(X), -1) if self.inputs == "bilinear" else V
+        nxt = self.lift_state(self.window_.advance(X, X[:, :nq] + dQ, U))
+        return np.concatenate([head, base], axis=1), np.concatenate(
+            [dQ / self.gain_, nxt[:, layout.learnt[nq:]]], axis=1
+        )
 
-    @property
-    def _learnt_rows(self) -> np.ndarray:
-        """Rows of z beyond x whose next value is learnt: cos and sin of the newest angles, and psi."""
-        nx = self.window_.nx
-        newest = np.searchsorted(self._on_circle, np.sort(self.window_.chart.circle[1:].ravel()))
-        return np.concatenate([nx + newest, np.arange(nx + len(self._on_circle), self._nz)])
+    def _take_stretches(self, rollouts: Rollouts) -> None:
+        if self.horizon == 1:
+            return
+        if not hasattr(self, "_stretches_"):
+            measured = len(self.layout_.read) - self.lift_.n_out
+            self._stretches_ = Stretches(len(self.layout_.read), self.window_.nu, self.horizon, measured)
+        d, layout = self.window_.delays, self.layout_
+        for Y, U in rollouts:
+            if len(U) > d + self.horizon:
+                Z = self.lift_state(self.window_.states(Y, U))[:, layout.read]
+                self._stretches_.add((Z - layout.z_mean) / layout.z_scale, (U[d:] - self.u_mean_) / self.u_scale_)
 
-    def _standard(self, X: Array) -> Array:
-        return (self.lift_state(X)[:, self._read] - self._z_mean) / self._z_scale
-
-    @property
-    def _z_mean(self) -> Array:
-        """Means of the columns that are read: those of w, then 0 for the features."""
-        return np.concatenate([self.mean_[self._w_order], np.zeros(self.lift_.n_out)])
-
-    @property
-    def _z_scale(self) -> Array:
-        return np.concatenate([self.scale_[self._w_order], np.ones(self.lift_.n_out)])
-
-    @property
-    def _w_order(self) -> np.ndarray:
-        """Columns of w in the order in which z holds them: linear ones as in x, then those on circles."""
-        linear = self.window_.linear[:, np.argsort(self.window_.linear[0])]
-        return np.concatenate([np.setdiff1d(linear[1], self._unseen[1], assume_unique=True), self._on_circle])
+    def _refined(self, theta: Array) -> Array:
+        """Go on from one-step least squares to the horizon and the spectral radius that are asked for."""
+        if self.horizon > 1:
+            if not hasattr(self, "_stretches_"):
+                raise DataError(f"no episode holds {self.horizon} steps beyond the delays; lower horizon.")
+            theta = self._stretches_.fit(theta, *self.layout_.recursion, self.ridge)
+        if self.spectral_radius is not None:
+            H = self._learnt_.information(self.ridge)
+            theta = stabilised(theta, *self.layout_.recursion, H, len(self.u_mean_), float(self.spectral_radius))
+        return theta
 
     def _construct(self, theta: Array) -> None:
-        """Undo the standardisation: theta (m, p) acts on v (x) (z, 1), the matrices on u, z."""
-        nq, nu, nr = self.window_.nq, len(self.u_mean_), len(self._read)
-        theta = theta * np.concatenate([self.gain_, np.ones(self._n_learnt_features)])[:, None]
-        m = len(theta)
-        blocks = np.zeros((m, nu + 1, nr + 1))
-        if self.inputs == "bilinear":
-            blocks[:] = theta.reshape(m, nu + 1, nr + 1)
-        else:
-            blocks[:, :nu, -1], blocks[:, nu] = theta[:, :nu], theta[:, nu:]
-        z_mean, z_scale = self._z_mean, self._z_scale
-        blocks[:, :, :nr] /= z_scale
-        blocks[:, :, nr] -= blocks[:, :, :nr] @ z_mean
-        blocks[:, :nu] /= self.u_scale_[:, None]
-        blocks[:, nu] -= np.einsum("mjr,j->mr", blocks[:, :nu], self.u_mean_)
-        self._place(blocks, nq, nu, nr)
+        self.A_, self.B_, self.N_, self.c_ = self.layout_.matrices(theta, self.inputs == "bilinear")
+        self.C_, self.y_offset_ = self.layout_.output()
 
-    def _place(self, blocks: Array, nq: int, nu: int, nr: int) -> None:
-        window, nz = self.window_, self._nz
-        rows = np.concatenate([np.arange(nq), self._learnt_rows])
-        self.A_, self.B_, self.c_ = np.zeros((nz, nz)), np.zeros((nz, nu)), np.zeros(nz)
-        self.N_ = np.zeros((nu, nz, nz))
-        self.A_[np.ix_(rows, self._read)] = blocks[:, nu, :nr]
-        self.A_[range(nq), range(nq)] += 1.0
-        self.B_[rows] = blocks[:, :nu, nr]
-        self.c_[rows] = blocks[:, nu, nr]
-        for j in range(nu):
-            self.N_[j][np.ix_(rows, self._read)] = blocks[:, j, :nr]
-        if window.delays:
-            self._place_shift()
-        self._place_output()
+    def spectral_radius_of_fit(self) -> float | None:
+        """Return the largest modulus of A's eigenvalues, leaving out angles and cyclic coordinates (sums)."""
+        self._fitted  # noqa: B018  raises where there is no fit
+        read = self.layout_.read
+        return float(np.abs(np.linalg.eigvals(self.A_[np.ix_(read, read)])).max())
 
-    def _place_shift(self) -> None:
-        """Older samples move back one place; so do the cos and sin of their angles."""
-        window = self.window_
-        nx, nq, ne = window.nx, window.nq, window.chart.ne
-        self.A_[nq:nx, :nx], self.B_[nq:nx] = window.shift
-        for i, column in enumerate(self._on_circle):
-            if column >= ne:
-                self.A_[nx + i, nx + int(np.searchsorted(self._on_circle, column - ne))] = 1.0
+    def to_ss(self, offset: Literal["input", "drop"] = "input") -> control.StateSpace:
+        """Return the linear lifted recursion as a python-control StateSpace; see `state_space`."""
+        from koopctl.models.state_space import state_space
 
-    def _place_output(self) -> None:
-        chart, nx = self.window_.chart, self.window_.nx
-        E = np.zeros((chart.ne, self._nz))
-        E[chart.linear[1], chart.linear[0]] = 1.0
-        for column in chart.circle[1:].ravel():
-            E[column, nx + int(np.searchsorted(self._on_circle, column))] = 1.0
-        self.C_, self.y_offset_ = np.zeros((len(chart.y_names), self._nz)), np.zeros(len(chart.y_names))
-        self.C_[chart.kept], self.C_[chart.dropped] = E, chart.D @ E
-        self.y_offset_[chart.dropped] = chart.offset
+        return state_space(self, offset)
 
     # ------------------------------------------------------------------ using
     def _increment(self, X: Array, U: Array) -> Array:
@@ -216,9 +197,11 @@ class EDMDc(Model):
         """Return f (n, nx), A (n, nx, nx), B (n, nx, nu) of the re-lifted model at a batch."""
         window, nx, nq = self.window_, self.window_.nx, self.window_.nq
         W, Z = window.embed(X), self.lift_state(X)
-        L = np.concatenate([np.eye(window.nw)[self._on_circle][None].repeat(len(X), 0), self._psi_slope(W)], axis=1)
+        L = np.concatenate(
+            [np.eye(window.nw)[self.layout_.on_circle][None].repeat(len(X), 0), self._psi_slope(W)], axis=1
+        )
         dZ = np.concatenate([np.broadcast_to(np.eye(nx), (len(X), nx, nx)), window.chain(L, W)], axis=1)
-        head, gain = np.broadcast_to(self.A_[:nx], (len(X), nx, self._nz)), self.B_[:nx][None]
+        head, gain = np.broadcast_to(self.A_[:nx], (len(X), nx, self.nz)), self.B_[:nx][None]
         if self.inputs == "bilinear":
             head = head + np.einsum("nj,jxz->nxz", U, self.N_[:, :nx])
             gain = gain + np.einsum("jxz,nz->nxj", self.N_[:, :nx], Z)
@@ -226,7 +209,7 @@ class EDMDc(Model):
         return F, head @ dZ, np.array(np.broadcast_to(gain, (len(X), nx, self.nu)))
 
     def _psi_slope(self, W: Array) -> Array:
-        return self.lift_.jacobian((W - self.mean_) / self.scale_) / self.scale_
+        return np.asarray(self.lift_.jacobian((W - self.mean_) / self.scale_) / self.scale_)
 
     def _linear_roll_out(self, X: Array, U: Array) -> Array:
         Z = self.lift_state(X)
@@ -247,27 +230,22 @@ class EDMDc(Model):
             DataError: The lift is not one of koopctl's own.
         """
         header, arrays = super().pack()
-        name = type(self.lift_).__name__
-        if name not in _LIFTS:
-            raise DataError(f"a model with the lift {name} cannot be saved; known lifts are {', '.join(_LIFTS)}.")
-        return header | {"lift": {"type": name, "params": self.lift_.get_params()}}, arrays
+        lift, fitted = pack_lift(self.lift_)
+        return header | {"lift": lift}, arrays | {f"lift_{name}": array for name, array in fitted.items()}
 
     def unpack(self, header: dict[str, Any], arrays: dict[str, Array]) -> Self:
         """Set everything `pack` wrote on a freshly constructed model."""
-        self.lift = _LIFTS[header["lift"]["type"]](**header["lift"]["params"])
+        fitted = {name.removeprefix("lift_"): array for name, array in arrays.items() if name.startswith("lift_")}
+        self.lift_ = unpack_lift(header["lift"], fitted)
+        self.lift = clone(self.lift_)
         return super().unpack(header, arrays)
 
     def _arrays(self) -> dict[str, Array]:
-        return {name: getattr(self, name) for name in _ARRAYS} | {
-            f"lift_{name}": array for name, array in self.lift_.arrays().items()
-        }
+        return {name: getattr(self, name) for name in _ARRAYS}
 
     def _restore(self, arrays: dict[str, Array]) -> None:
         for name in _ARRAYS:
             setattr(self, name, arrays[name])
-        template = cast(Lift, self.lift)
-        lifted = {name[5:]: array for name, array in arrays.items() if name.startswith("lift_")}
-        self.lift_ = type(template)(**template.get_params()).restore(lifted)
         self._lay_out()
 
 
@@ -279,7 +257,8 @@ def lifted_system(model: Model) -> EDMDc:
     """
     if isinstance(model, EDMDc) and model.inputs == "linear":
         return model
+    kind = type(model).__name__ + ("(inputs='bilinear')" if isinstance(model, EDMDc) else "")
     raise DesignError(
-        f"a lifted linear law needs EDMDc(lift, inputs='linear'), not {type(model).__name__}; "
-        "use kind='relinearized' or kind='lqr' for this model, or fit an EDMDc."
+        f"a linear lifted recursion is what EDMDc(lift, inputs='linear') has, not {kind}; fit one, "
+        "or use kind='relinearized' or kind='lqr' for this model."
     )

@@ -10,7 +10,7 @@ import numpy as np
 from koopctl.arrays import Array
 from koopctl.features.sampled import SampledFeatures
 from koopctl.models.base import Model
-from koopctl.models.scaling import centre_and_spread
+from koopctl.regression.scaling import centre_and_spread
 
 
 class SampledRNN(Model):
@@ -34,6 +34,7 @@ class SampledRNN(Model):
         ridge: float = 1e-10,
         sampling: Literal["gradient", "uniform"] = "gradient",
         activation: Literal["tanh", "relu"] = "tanh",
+        solver: Literal["auto", "cholesky", "qr"] = "auto",
         manifold: bool = True,
         cyclic: Literal["auto"] | Sequence[str] = "auto",
         random_state: int = 0,
@@ -46,6 +47,7 @@ class SampledRNN(Model):
             ridge: Penalty of the least squares, relative to regressors of unit size.
             sampling: How pairs of data points are drawn, "gradient" or "uniform".
             activation: "tanh" or "relu".
+            solver: "cholesky" of the normal equations, "qr" of the data, or "auto": QR where the first loses digits.
             manifold: Detect cos/sin pairs and dependent columns and keep the state on its manifold.
             cyclic: Coordinates the motion does not depend on and the model must not see; "auto" finds them.
             random_state: Seed of the sampling.
@@ -55,6 +57,7 @@ class SampledRNN(Model):
         self.ridge = ridge
         self.sampling = sampling
         self.activation = activation
+        self.solver = solver
         self.manifold = manifold
         self.cyclic = cyclic
         self.random_state = random_state

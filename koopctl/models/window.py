@@ -116,6 +116,14 @@ class Window:
             delta[..., angles] = (delta[..., angles] + np.pi) % (2 * np.pi) - np.pi
         return delta
 
+    def difference_of_coordinates(self, Qa: Array, Qb: Array) -> Array:
+        """Return Qa - Qb (..., nq) with angles wrapped into [-pi, pi)."""
+        delta = Qa - Qb
+        angles = self.chart.angles
+        if len(angles):
+            delta[..., angles] = (delta[..., angles] + np.pi) % (2 * np.pi) - np.pi
+        return delta
+
     def encode(self, Y: Array, U: Array) -> Array:
         """Return the state (nx,) from the last delays + 1 observations Y and the delays inputs U between them.
 
@@ -138,27 +146,36 @@ class Window:
         flat = [np.swapaxes(part, 1, 2).reshape(len(q), -1) for part in (q, u)]
         return np.concatenate(flat, axis=1)
 
+    def states_and_increments(self, Y: Array, U: Array) -> tuple[Array, Array]:
+        """Return the states (T - d, nx) that something follows in an episode, and the increments (T - d, nq) to it."""
+        X = self.states(Y, U)
+        return X[:-1], self.difference_of_coordinates(X[1:, : self.nq], X[:-1, : self.nq])
+
     def transitions(self, rollouts: Rollouts) -> tuple[Array, Array, Array]:
         """Return states (n, nx), inputs (n, nu) and increments of the coordinates (n, nq); no pair spans two episodes.
 
         Raises:
             DataError: Every episode is too short for the delays.
         """
+        check_lengths(self.delays, rollouts)
         long = [(Y, U) for Y, U in rollouts if len(U) > self.delays]
-        if not long:
-            raise DataError(
-                f"every episode is too short: delays={self.delays} needs at least {self.delays + 1} transitions an "
-                f"episode, the longest has {max(len(U) for U in rollouts.U)}; record longer episodes or lower delays."
-            )
-        if len(long) < len(rollouts):
-            warnings.warn(
-                f"{len(rollouts) - len(long)} of {len(rollouts)} episodes are shorter than {self.delays + 1} "
-                "transitions, too short for the delays; they were left out.",
-                stacklevel=4,
-            )
-        states = [self.states(Y, U) for Y, U in long]
-        X = np.concatenate([x[:-1] for x in states])
-        nxt = np.concatenate([x[1:, : self.nq] for x in states])
-        inputs = np.concatenate([U[self.delays :] for _, U in long])
-        padded = np.concatenate([nxt, X[:, self.nq :]], axis=1)
-        return X, inputs, self.difference(padded, X)[:, : self.nq]
+        parts = [(*self.states_and_increments(Y, U), U[self.delays :]) for Y, U in long]
+        X, dQ, inputs = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return X, inputs, dQ
+
+
+def check_lengths(delays: int, rollouts: Rollouts) -> None:
+    """Warn of episodes too short for the delays, and raise a DataError where all are."""
+    lengths = [len(U) for U in rollouts.U]
+    short = sum(length <= delays for length in lengths)
+    if short == len(lengths):
+        raise DataError(
+            f"every episode is too short: delays={delays} needs at least {delays + 1} transitions an "
+            f"episode, the longest has {max(lengths)}; record longer episodes or lower delays."
+        )
+    if short:
+        warnings.warn(
+            f"{short} of {len(lengths)} episodes are shorter than {delays + 1} "
+            "transitions, too short for the delays; they were left out.",
+            stacklevel=5,
+        )

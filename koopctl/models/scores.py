@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from koopctl.arrays import Array, as_whole
 from koopctl.data.rollouts import Rollouts
 from koopctl.errors import DataError
-from koopctl.models.base import Model
+from koopctl.models.probe import Probe
+
+if TYPE_CHECKING:
+    from koopctl.models.base import Model
 
 
 @dataclass(frozen=True)
@@ -21,12 +25,14 @@ class PredictionErrors:
     Attributes:
         relifted: Root-mean-square error of the re-lifted roll-out after 1..H steps, (H,).
         linear: The same for the linear recursion, (H,).
+        by_coordinate: The re-lifted errors of each coordinate, in its own units, (H, nq).
         dt: Sampling time [s].
         n_starts: How many starting points were averaged.
     """
 
     relifted: Array
     linear: Array
+    by_coordinate: Array
     dt: float
     n_starts: int
 
@@ -52,32 +58,26 @@ def prediction_errors(model: Model, rollouts: Rollouts, horizon: int = 50, max_s
     as_whole("horizon", horizon, 1)
     as_whole("max_starts", max_starts, 1)
     model.check_data(rollouts)
-    window = model.window_
-    starts, inputs, truths = [], [], []
-    for Y, U in rollouts:
-        if len(U) < window.delays + horizon:
-            continue
-        X, U = window.states(Y, U), U[window.delays :]
-        for k in range(len(U) - horizon + 1):
-            starts.append(X[k])
-            inputs.append(U[k : k + horizon])
-            truths.append(X[k + 1 : k + horizon + 1, : window.nq])
-    if not starts:
-        longest = max(len(u) for u in rollouts.U)
+    longest = max(len(u) for u in rollouts.U)
+    if longest < model.window_.delays + horizon:
         raise DataError(
             f"no episode holds {horizon} steps beyond the delays; the longest has {longest}: lower horizon."
         )
-    chosen = np.unique(np.linspace(0, len(starts) - 1, min(max_starts, len(starts))).astype(int))
-    x0, U0, truth = (np.array([part[i] for i in chosen]) for part in (starts, inputs, truths))
-    spread = window.chart.to_coordinates(np.concatenate(rollouts.X)).std(axis=0)
-    spread = np.where(spread > 0, spread, 1.0)
+    return errors_on(model, Probe.of(model.window_, rollouts, horizon, max_starts))
 
-    def rms(relift: bool) -> Array:
-        path = model.predict(x0, U0, relift=relift)[:, 1:]
-        padded = np.concatenate([truth, path[:, :, window.nq :]], axis=2)
-        with np.errstate(over="ignore", invalid="ignore"):
-            error = window.difference(path, padded)[:, :, : window.nq] / spread
-            value = np.sqrt(np.mean(error**2, axis=(0, 2)))
-        return np.asarray(np.where(np.isfinite(value), value, np.inf))
 
-    return PredictionErrors(rms(True), rms(False), model.dt, len(chosen))
+def errors_on(model: Model, probe: Probe) -> PredictionErrors:
+    """Measure the predictions of the stretches of a probe."""
+    relifted, linear = (rms_errors(model, probe, relift) for relift in (True, False))
+    share, share_linear = (np.sqrt(np.mean((rms / probe.spread) ** 2, axis=1)) for rms in (relifted, linear))
+    return PredictionErrors(share, share_linear, relifted, model.dt, len(probe.x0))
+
+
+def rms_errors(model: Model, probe: Probe, relift: bool) -> Array:
+    """Return the rms error of each coordinate after each step, (H, nq); inf where it overflows."""
+    window = model.window_
+    path = model.predict(probe.x0, probe.U, relift=relift)[:, 1:, : window.nq]
+    with np.errstate(over="ignore", invalid="ignore"):
+        error = window.difference_of_coordinates(path, probe.truth)
+        value = np.sqrt(np.mean(error**2, axis=0))
+    return np.asarray(np.where(np.isfinite(value), value, np.inf))

@@ -1,0 +1,87 @@
+"""What a search tried and found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+
+from koopctl.models.base import Model
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting of a search.
+
+    Attributes:
+        kind: The kind of model.
+        params: The parameters that were set.
+        errors: Error after 1 to H steps on held-out episodes, as a share of the spread.
+        seconds: What it took [s].
+        failed: Why it could not be fitted, or nothing.
+    """
+
+    kind: str
+    params: dict[str, Any]
+    errors: tuple[float, ...]
+    seconds: float
+    failed: str
+    template: Model = field(repr=False, compare=False)
+
+    @cached_property
+    def score(self) -> float:
+        """Geometric mean of the errors; inf where it failed or ran away."""
+        values = np.array(self.errors)
+        return float(np.exp(np.mean(np.log(np.maximum(values, 1e-300))))) if np.isfinite(values).all() else np.inf
+
+    def model(self) -> Model:
+        """Return an unfitted model with these parameters."""
+        return clone(self.template).set_params(**self.params)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Trials:
+    """All trials of a search, the best first.
+
+    Attributes:
+        trials: The trials.
+        horizon: Steps they were judged over.
+        relift: Whether the re-lifted roll-out was judged.
+        n_held_out: Episodes they were judged on.
+    """
+
+    trials: tuple[Trial, ...]
+    horizon: int
+    relift: bool
+    n_held_out: int
+
+    @property
+    def best(self) -> Trial:
+        """The trial with the smallest score."""
+        return self.trials[0]
+
+    def __str__(self) -> str:
+        """Return the best trials as a table."""
+        best, kinds = self.best, {trial.kind for trial in self.trials}
+        names = list(dict.fromkeys(name for trial in self.trials for name in trial.params))
+        head = [*(["model"] if len(kinds) > 1 else []), *names, "score", "1 step", f"{len(best.errors)} steps"]
+        rows = []
+        for trial in self.trials[:_SHOWN]:
+            cells = [_short(trial.params.get(name, "")) for name in names]
+            ends = [f"{trial.errors[0]:.2g}", f"{trial.errors[-1]:.2g}"]
+            rows.append([*([trial.kind] if len(kinds) > 1 else []), *cells, f"{trial.score:.3g}", *ends])
+        widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+        lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in [head, *rows]]
+        kind = "re-lifted" if self.relift else "linear"
+        more = f", {len(self.trials) - _SHOWN} more not shown" if len(self.trials) > _SHOWN else ""
+        where = f"{len(self.trials)} trials judged by the {kind} roll-out on {self.n_held_out} held-out episodes{more}"
+        return "\n".join([where, *lines])
+
+
+def _short(value: object) -> str:
+    return f"{value:.0e}" if isinstance(value, float) else str(value)

@@ -1,0 +1,83 @@
+"""Transitions of rollouts in blocks of bounded size, and a sample of them that no order of the episodes changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from koopctl.arrays import Array, as_array
+from koopctl.data.rollouts import Rollouts
+from koopctl.errors import DataError
+from koopctl.features.pool import row_keys
+from koopctl.models.window import Window, check_lengths
+
+_BLOCK = 2048  # samples whose features exist at one time: few enough for the cache, enough for the matrix product
+_POOL = 50_000  # transitions that scales and hidden units are drawn from, at most
+
+Block = tuple[Array, Array, Array, Array | None]
+
+
+def blocks(
+    window: Window, rollouts: Rollouts, weight: Sequence[Array] | None = None, size: int = _BLOCK
+) -> Iterator[Block]:
+    """Yield states (n, nx), inputs (n, nu), increments (n, nq) and weights (n,) or None, about `size` at a time.
+
+    Raises:
+        DataError: Every episode is too short for the delays.
+    """
+    d, gathered, count = window.delays, [], 0
+    check_lengths(window.delays, rollouts)
+    for i, (Y, U) in enumerate(rollouts):
+        for start in range(0, len(U) - d, size):
+            stop = min(start + size, len(U) - d) + d
+            X, dQ = window.states_and_increments(Y[start : stop + 1], U[start:stop])
+            w = np.empty(0) if weight is None else weight[i][start + d : stop]
+            gathered.append((X, U[start + d : stop], dQ, w))
+            count += len(X)
+            if count >= size:
+                yield _merged(gathered, weight is not None)
+                gathered, count = [], 0
+    if gathered:
+        yield _merged(gathered, weight is not None)
+
+
+def pool(window: Window, rollouts: Rollouts) -> tuple[Array, Array, Array]:
+    """Return about `_POOL` transitions or all of them: (X, U, dQ), chosen by a hash of their values."""
+    keep = _POOL / rollouts.n_samples
+    chosen = []
+    for X, U, dQ, _ in blocks(window, rollouts):
+        if keep < 1.0:
+            keys = row_keys(np.concatenate([X, U], axis=1), np.random.default_rng(0))
+            kept = keys < np.uint64(keep * 2.0**64)
+            X, U, dQ = X[kept], U[kept], dQ[kept]
+        chosen.append((X, U, dQ))
+    X, U, dQ = (np.concatenate(parts) for parts in zip(*chosen, strict=True))
+    return X, U, dQ
+
+
+def check_weight(rollouts: Rollouts, sample_weight: Sequence[Array] | None) -> list[Array] | None:
+    """Return one array (T_i,) an episode, None where nothing is weighted.
+
+    Raises:
+        ShapeError: An array has another length.
+        DataError: A weight is negative, or all are zero.
+    """
+    if sample_weight is None:
+        return None
+    if len(sample_weight) != len(rollouts):
+        raise DataError(f"sample_weight has {len(sample_weight)} entries for {len(rollouts)} episodes; give one each.")
+    weights = []
+    for i, (given, U) in enumerate(zip(sample_weight, rollouts.U, strict=True)):
+        full = np.full(len(U), given) if np.ndim(given) == 0 else given
+        weights.append(as_array(f"sample_weight[{i}]", full, (len(U),)))
+        if (weights[-1] < 0).any():
+            raise DataError(f"sample_weight[{i}] holds a negative weight; a transition counts 0 or more.")
+    if not any(w.any() for w in weights):
+        raise DataError("every sample_weight is zero, which leaves nothing to learn from.")
+    return weights
+
+
+def _merged(parts: list[tuple[Array, Array, Array, Array]], weighted: bool) -> Block:
+    X, U, dQ, w = parts[0] if len(parts) == 1 else [np.concatenate(part) for part in zip(*parts, strict=True)]
+    return X, U, dQ, w if weighted else None

@@ -1,0 +1,113 @@
+"""A small part of the training data that a model keeps, to report how well it predicts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from koopctl.arrays import Array
+from koopctl.data.rollouts import Rollouts
+from koopctl.errors import DataError
+from koopctl.models.window import Window
+
+_STARTS = 200
+_STEPS = 50
+_SERIES = 5000  # transitions kept in their order
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Stretches of motion that begin all over the data, and some of it in its order.
+
+    Attributes:
+        x0: States at the starts, (n, nx).
+        U: Inputs from there on, (n, H, nu).
+        truth: Coordinates one to H steps later, (n, H, nq).
+        spread: Standard deviation of each coordinate in all of the data, (nq,).
+        independent: About how many independent samples each coordinate's autocorrelation leaves, (nq,).
+        n_transitions: Transitions in the data.
+        n_episodes: Episodes in the data.
+        series: At most 5000 transitions in their order.
+    """
+
+    x0: Array
+    U: Array
+    truth: Array
+    spread: Array
+    independent: Array
+    n_transitions: int
+    n_episodes: int
+    series: Rollouts
+
+    @classmethod
+    def of(cls, window: Window, rollouts: Rollouts, steps: int = _STEPS, starts: int = _STARTS) -> Probe:
+        """Take stretches of `steps`, shorter ones where no episode holds as many, from evenly chosen starts."""
+        d = window.delays
+        steps = min(steps, max(len(U) for U in rollouts.U) - d)
+        if steps < 1:
+            raise DataError(f"no episode holds a transition beyond the {d} delays; record longer episodes.")
+        counts = np.array([max(0, len(U) - d - steps + 1) for U in rollouts.U])
+        chosen = np.unique(np.linspace(0, counts.sum() - 1, min(starts, counts.sum())).astype(int))
+        ends = np.cumsum(counts)
+        x0, inputs, truth = [], [], []
+        for place in chosen:
+            i = int(np.searchsorted(ends, place, side="right"))
+            k = int(place - ends[i] + counts[i])
+            Y, U = rollouts.X[i][k : k + d + steps + 1], rollouts.U[i][k : k + d + steps]
+            x0.append(window.encode(Y[: d + 1], U[:d]))
+            inputs.append(U[d:])
+            truth.append(window.chart.to_coordinates(Y[d + 1 :]))
+        spread, independent = _moments(window, rollouts)
+        return cls(
+            np.array(x0),
+            np.array(inputs),
+            np.array(truth),
+            spread,
+            independent,
+            rollouts.n_samples,
+            len(rollouts),
+            _series(rollouts),
+        )
+
+    def joined(self, other: Probe) -> Probe:
+        """Return the probe of both parts of the data; the series is the first one's."""
+        H = min(self.U.shape[1], other.U.shape[1])
+        together = [np.concatenate([a, b]) for a, b in zip(self._stretches(H), other._stretches(H), strict=True)]
+        keep = np.unique(np.linspace(0, len(together[0]) - 1, min(_STARTS, len(together[0]))).astype(int))
+        share = self.n_transitions / (self.n_transitions + other.n_transitions)
+        spread = np.sqrt(share * self.spread**2 + (1 - share) * other.spread**2)
+        x0, U, truth = (part[keep] for part in together)
+        return Probe(
+            x0,
+            U,
+            truth,
+            spread,
+            self.independent + other.independent,
+            self.n_transitions + other.n_transitions,
+            self.n_episodes + other.n_episodes,
+            self.series,
+        )
+
+    def _stretches(self, H: int) -> tuple[Array, Array, Array]:
+        return self.x0, self.U[:, :H], self.truth[:, :H]
+
+
+def _moments(window: Window, rollouts: Rollouts) -> tuple[Array, Array]:
+    """Return spread and number of independent samples of each coordinate, for a first-order autocorrelation."""
+    Q = [window.chart.to_coordinates(Y) for Y in rollouts.X]
+    spread = np.concatenate(Q).std(axis=0)
+    squares = sum(np.square(window.difference_of_coordinates(q[1:], q[:-1])).sum(axis=0) for q in Q)
+    change = squares / rollouts.n_samples  # E dq^2 = 2 (1 - rho) var
+    rho = np.clip(1.0 - change / np.maximum(2.0 * spread**2, 1e-300), 0.0, 1.0)
+    return np.where(spread > 0, spread, 1.0), np.maximum(rollouts.n_samples * (1.0 - rho) / (1.0 + rho), 1.0)
+
+
+def _series(rollouts: Rollouts) -> Rollouts:
+    X, U, room = [], [], _SERIES
+    for x, u in rollouts:
+        if room > 0:
+            X.append(x[: room + 1].copy())
+            U.append(u[:room].copy())
+            room -= len(U[-1])
+    return Rollouts(X, U, rollouts.dt, rollouts.x_names, rollouts.u_names, rollouts.sensors)

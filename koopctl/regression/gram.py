@@ -1,0 +1,122 @@
+"""Streaming ridge regression: accumulate Gram matrices block by block, solve at the end."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+import scipy.linalg
+
+from koopctl.arrays import Array
+from koopctl.regression.solution import Solution, check_ridge
+
+
+class Gram:
+    """Normal equations of Y = Phi Theta^T, accumulated over blocks of samples.
+
+    Cheap (one symmetric product a block) and small; the price is that the condition number of the regressors is
+    squared, so that directions below 1e-8 of the largest drown in rounding. `Triangle` keeps them at twice the cost.
+
+    Attributes:
+        n: Samples seen, or the sum of their weights.
+        G: Phi^T Phi, (p, p).
+        R: Phi^T Y, (p, m).
+        yy: Y^T Y, (m, m).
+    """
+
+    def __init__(self, p: int, m: int) -> None:
+        """Start empty, for p regressors and m targets."""
+        self.n = 0.0
+        self.G = np.zeros((p, p))
+        self.R = np.zeros((p, m))
+        self.yy = np.zeros((m, m))
+
+    def add(self, Phi: Array, Y: Array, weight: Array | None = None) -> Self:
+        """Add samples Phi (n, p), Y (n, m), each counting as often as its weight (n,) says."""
+        if weight is None:
+            self.n += len(Phi)
+        else:
+            self.n += float(weight.sum())
+            root = np.sqrt(weight)[:, None]
+            Phi, Y = Phi * root, Y * root
+        self.G += Phi.T @ Phi  # numpy sees the transpose and computes one triangle only
+        self.R += Phi.T @ Y
+        self.yy += Y.T @ Y
+        return self
+
+    def merge(self, other: Gram) -> Self:
+        """Add what another accumulator of the same problem has seen."""
+        self.n += other.n
+        self.G += other.G
+        self.R += other.R
+        self.yy += other.yy
+        return self
+
+    def forget(self, factor: float) -> Self:
+        """Let everything seen so far count `factor` times as much, 0 < factor <= 1."""
+        self.n *= factor
+        self.G *= factor
+        self.R *= factor
+        self.yy *= factor
+        return self
+
+    def solve(self, ridge: float, free: int = 1) -> Solution:
+        """Minimise |Y - Phi Theta^T|^2 / n + ridge |Theta|^2.
+
+        Args:
+            ridge: Penalty relative to regressors of unit size, so it scales with the sample count.
+            free: How many of the last regressors (the constant) are not penalised.
+
+        Raises:
+            DataError: ridge is negative or not finite.
+        """
+        check_ridge(ridge)
+        system, target = self.information(ridge, free), self.R / self.n
+        penalty = np.full(len(system), ridge)
+        penalty[len(system) - free :] = 0.0
+        norm = float(np.abs(system).sum(axis=0).max(initial=0.0))
+        factor, failed = scipy.linalg.lapack.dpotrf(system, lower=1)
+        if not failed:
+            theta = scipy.linalg.lapack.dpotrs(factor, target, lower=1)[0]
+            reciprocal = float(scipy.linalg.lapack.dpocon(factor, norm, uplo="L")[0])
+            if np.isfinite(theta).all() and reciprocal > 0.0:
+                effective = len(system) - _share_of_penalty(factor, penalty)
+                return Solution(np.ascontiguousarray(theta.T), "cholesky", reciprocal**-0.5, effective)
+        # Not positive definite to rounding (ridge 0, fewer samples than regressors): the minimum-norm solution.
+        values, vectors = np.linalg.eigh(system)
+        keep = values > len(values) * np.finfo(float).eps * values[-1]
+        theta = (vectors[:, keep] / values[keep]) @ (vectors[:, keep].T @ target)
+        smallest = max(float(values[0]), np.finfo(float).tiny)
+        return Solution(
+            np.ascontiguousarray(theta.T), "eigen", float((values[-1] / smallest) ** 0.5), float(keep.sum())
+        )
+
+    def information(self, ridge: float, free: int = 1) -> Array:
+        """Return G / n + ridge (p, p), the curvature of what `solve` minimises."""
+        penalty = np.full(len(self.G), ridge)
+        penalty[len(self.G) - free :] = 0.0
+        return np.asarray(self.G / self.n + np.diag(penalty))
+
+    def residual(self, theta: Array) -> Array:
+        """Return the mean outer product (m, m) of the residuals Y - Phi Theta^T."""
+        cross = theta @ self.R
+        return np.asarray((self.yy - cross - cross.T + theta @ self.G @ theta.T) / self.n)
+
+    def arrays(self) -> dict[str, Array]:
+        """Return everything needed to go on later."""
+        return {"gram_n": np.array(self.n), "gram_G": self.G, "gram_R": self.R, "gram_yy": self.yy}
+
+    @classmethod
+    def restore(cls, arrays: dict[str, Array]) -> Gram:
+        """Rebuild from `arrays`."""
+        gram = cls(*arrays["gram_R"].shape)
+        gram.n, gram.G, gram.R, gram.yy = (float(arrays["gram_n"]), *(arrays[f"gram_{k}"] for k in ("G", "R", "yy")))
+        return gram
+
+
+def _share_of_penalty(factor: Array, penalty: Array) -> float:
+    """Return tr(diag(penalty) S^-1) of the Cholesky factor of S."""
+    if not penalty.any():
+        return 0.0
+    inverse, _ = scipy.linalg.lapack.dpotri(factor, lower=1)
+    return float(penalty @ np.diag(inverse))
