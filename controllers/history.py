@@ -1,4 +1,4 @@
-"""What a law remembers of observations and inputs, and how it makes a state of them."""
+"""What a law without an observer remembers of observations and inputs, and how it makes a state of them."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from collections import deque
 import numpy as np
 from numpy.typing import ArrayLike
 
-from koopctl.arrays import Array, index_of
+from koopctl.arrays import Array
+from koopctl.controllers.reading import Reading
 from koopctl.models.base import Model
 
 
 class History:
-    """The last observations and inputs of one run, read with suspicion."""
+    """The last observations and inputs of one run, each observation taken at its word."""
 
     def __init__(self, model: Model) -> None:
-        """Find the model's measured states among the sensors.
+        """Start with an empty past.
 
         Args:
             model: A fitted model.
         """
         self.model = model
-        self._columns = [index_of(name, model.sensors_) for name in model.window_.chart.y_names]
+        self._reading = Reading(model)
         self.reset()
 
     def reset(self) -> None:
@@ -39,10 +40,10 @@ class History:
             u_last: Input applied since the last observation, (nu,).
         """
         window = self.model.window_
-        value, fault = self._read(y)
-        if value is None:
+        value, fault = self._reading.read(y)
+        if value is None or not np.isfinite(value).all():
             self._bridge(u_last)
-            return None, fault
+            return None, fault or "not_finite"
         if not window.delays:
             self._x = window.chart.to_coordinates(value)
             return self._x, ""
@@ -60,25 +61,7 @@ class History:
 
     def target(self, reference: ArrayLike) -> Array | None:
         """Return a copy of a reference as coordinates (nq,) or measured states (ny,), None where it is neither."""
-        value, nq = _numbers(reference), self.model.window_.nq
-        if value is not None and value.shape != (nq,):
-            value = self._selected(value)
-        return value if value is not None and np.isfinite(value).all() else None
-
-    def _read(self, y: ArrayLike) -> tuple[Array | None, str]:
-        value = _numbers(y)
-        if value is None:
-            return None, "not_numeric"
-        value = self._selected(value)
-        if value is None:
-            return None, "wrong_shape"
-        return (value, "") if np.isfinite(value).all() else (None, "not_finite")
-
-    def _selected(self, value: Array) -> Array | None:
-        """Return the measured states (ny,) of a full or a selected observation, None where it is neither."""
-        if value.shape == (len(self.model.sensors_),):
-            return value[self._columns]
-        return value if value.shape == (len(self._columns),) else None
+        return self._reading.target(reference)
 
     def _bridge(self, u_last: Array) -> None:
         """Where an observation is missing, put the model's own prediction into the history."""
@@ -88,11 +71,3 @@ class History:
         if np.isfinite(nxt).all():
             self._x = nxt
             self._ys.append(self.model.output(nxt))
-
-
-def _numbers(value: ArrayLike) -> Array | None:
-    """Return a copy as real numbers (loops reuse their buffers), None where it holds anything else."""
-    try:
-        return None if np.iscomplexobj(value) else np.array(value, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
-        return None

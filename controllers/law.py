@@ -18,6 +18,7 @@ from koopctl.archive import write_archive
 from koopctl.arrays import Array
 from koopctl.controllers.constraints import Constraints
 from koopctl.controllers.history import History
+from koopctl.controllers.observer import Observer
 from koopctl.controllers.steady import Steady, nearest_steady, resolve
 from koopctl.errors import DesignError, KoopctlError
 from koopctl.models.base import Model
@@ -62,9 +63,14 @@ class Law(ABC):
     start. `info` holds `status` (the rung), `reason` (why), `solve_time` [s], `cost`, `plan`, `plan_u` and `excess`
     (how far the state lies outside the training data, in half widths of its box; NaN where there is no state).
 
+    The state is made of the last observations as they are, or by an observer. Then single missing values do no harm,
+    and where a whole observation is missing the law goes on from the observer's prediction, for as many samples as
+    its horizon has; `reason` says so.
+
     Attributes:
         model: The learnt model.
         task: What is wanted.
+        observer: The law's own copy of the observer it was given, or None.
         steady: The steady pair the law steers to.
         K: Gain of the fallback, u = u_s - K (x - x_s), (nu, nx); None where none exists.
         notes: What the user should know about this design, in words.
@@ -74,21 +80,28 @@ class Law(ABC):
     kind: ClassVar[str]
     _constraints: Constraints  # of the laws that plan
 
-    def __init__(self, model: Model, task: Task) -> None:
+    def __init__(self, model: Model, task: Task, observer: Observer | None = None) -> None:
         """Resolve the task's names against the model and find the steady pair.
 
         Args:
             model: A fitted model.
             task: Target, weights, bounds, horizon.
+            observer: Estimates the state from noisy or incomplete observations; made for the same model.
 
         Raises:
-            DesignError: The model has no inputs.
+            DesignError: The model has no inputs, or the observer was made for another model.
             UnknownNameError: The task speaks of names the model does not have.
         """
         if model.nu == 0:
             raise DesignError("the model has no inputs, so there is nothing to control; record data with inputs.")
+        if observer is not None and observer.model is not model:
+            raise DesignError(
+                f"the observer was made for another {type(observer.model).__name__} than the law's; make it with the "
+                "same model object."
+            )
         self.model = model
         self.task = task
+        self.observer = None if observer is None else observer.fresh()  # laws that share one would share its past
         self.wanted = resolve(model, task)
         self.steady: Steady = nearest_steady(model, self.wanted)
         self.notes: list[str] = [self.steady.note] if self.steady.note else []
@@ -106,6 +119,8 @@ class Law(ABC):
     def reset(self) -> None:
         """Forget the past: history, plan, last input, counts of the rungs."""
         self._history.reset()
+        if self.observer is not None:
+            self.observer.reset()
         self._plan: tuple[Array, Array] | None = None
         self._age = 0
         self._u_last = self.wanted.u_safe.copy()
@@ -160,9 +175,10 @@ class Law(ABC):
     # ------------------------------------------------------------------ the ladder
     def _ladder(self, y: ArrayLike, reference: ArrayLike | None) -> Answer:
         reason = self._retarget(reference)
-        x, fault = self._history.observe(y, self._u_last)
+        x, fault = self._observe(y)
         if x is None:
             return self._without_state(fault)
+        reason = reason or fault
         excess = float(self.model.excess(x[None])[0])
         detail = {"excess": excess}
         if excess > 1.0 and not reason:
@@ -184,6 +200,15 @@ class Law(ABC):
         answer = self._shifted(fault) or self._gain(x, fault) or Answer(self.wanted.u_safe, "safe", fault)
         answer.detail |= detail
         return answer
+
+    def _observe(self, y: ArrayLike) -> tuple[Array | None, str]:
+        """Return the state (nx,) and what was wrong with the observation; None where there is no state to act on."""
+        if self.observer is None:
+            return self._history.observe(y, self._u_last)
+        x = self.observer.update(y, self._u_last)
+        if self.observer.blind > self.wanted.horizon:  # as long as a plan would have lasted
+            x = self._plan = None
+        return x, self.observer.fault
 
     def _without_state(self, fault: str) -> Answer:
         """Without an observation only the plan is left; it was made for exactly these steps."""
@@ -238,15 +263,25 @@ class Law(ABC):
 
     # ------------------------------------------------------------------ copies and files
     def options(self) -> dict[str, Any]:
-        """Return the JSON-able options this law was designed with, beside model and task."""
-        return {}
+        """Return the options this law was designed with, beside model and task: JSON-able ones, and the observer."""
+        return {} if self.observer is None else {"observer": self.observer}
 
     def fresh(self) -> Law:
         """Return an independent law with the same design and an empty past."""
-        return type(self)(copy.deepcopy(self.model), self.task, **self.options())
+        model, options = copy.deepcopy((self.model, self.options()))  # together: the observer's model is the law's
+        return type(self)(model, self.task, **options)
+
+    def __copy__(self) -> Law:
+        """Return a law of the same design and model with a past of its own, as solvers and observers have one."""
+        return type(self)(self.model, self.task, **self.options())
 
     def save(self, path: str | Path) -> Path:
-        """Write model, task and options to one .npz; `koopctl.load` designs the same law from it."""
+        """Write model, task, options and observer to one .npz; `koopctl.load` designs the same law from it."""
         header, arrays = self.model.pack()
-        full = {"kind": self.kind, "task": self.task.to_dict(), "options": self.options(), "model": header}
+        options = {name: value for name, value in self.options().items() if name != "observer"}
+        full: dict[str, Any] = {"kind": self.kind, "task": self.task.to_dict(), "options": options, "model": header}
+        if self.observer is not None:
+            own, noises = self.observer.pack()
+            full["observer"] = {"kind": self.observer.kind, "options": own}
+            arrays = arrays | {f"observer_{name}": array for name, array in noises.items()}
         return write_archive(path, "law", full, arrays)

@@ -10,6 +10,7 @@ from koopctl.arrays import Array
 from koopctl.controllers.constraints import Constraints
 from koopctl.controllers.law import Answer, Law, RefusedError
 from koopctl.controllers.lqr import state_weight
+from koopctl.controllers.observer import Observer
 from koopctl.controllers.riccati import Condensed, condense, infinite_horizon, stage_hessian, with_last_input
 from koopctl.errors import DesignError, SolverError
 from koopctl.models.base import Model
@@ -34,18 +35,19 @@ class LiftedMPC(Law):
 
     kind: ClassVar[str] = "lifted"
 
-    def __init__(self, model: Model, task: Task) -> None:
+    def __init__(self, model: Model, task: Task, observer: Observer | None = None) -> None:
         """Design the law.
 
         Args:
             model: A fitted `EDMDc` with linear inputs.
             task: Target, weights, bounds, horizon.
+            observer: Estimates the state from noisy or incomplete observations; made for the same model.
 
         Raises:
-            DesignError: The model has no single linear lifted recursion.
+            DesignError: The model has no single linear lifted recursion, or the observer was made for another model.
         """
         self.system = lifted_system(model)
-        super().__init__(model, task)
+        super().__init__(model, task, observer)
         self._constraints = Constraints(self.wanted, model.nu)
         self._target_moved()
 
@@ -113,6 +115,7 @@ class LiftedMPC(Law):
     # ------------------------------------------------------------------ one call
     def _act(self, x: Array) -> Answer:
         near = self.steady.x + self.model.window_.difference(x, self.steady.x)
+        # An observer's x is lifted anew, though a KalmanFilter has a z: off the manifold of the lift it controls worse.
         zeta = self.system.lift_state(near) - self._z_steady
         if self.wanted.dR.any():
             zeta = np.concatenate([zeta, self._u_last - self.steady.u])

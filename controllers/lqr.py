@@ -8,6 +8,7 @@ import numpy as np
 
 from koopctl.arrays import Array
 from koopctl.controllers.law import Answer, Law, RefusedError
+from koopctl.controllers.observer import Observer
 from koopctl.controllers.riccati import infinite_horizon
 from koopctl.models.base import Model
 from koopctl.models.edmdc import lifted_system
@@ -24,19 +25,21 @@ class LQR(Law):
 
     kind: ClassVar[str] = "lqr"
 
-    def __init__(self, model: Model, task: Task, lifted: bool = False) -> None:
+    def __init__(self, model: Model, task: Task, lifted: bool = False, observer: Observer | None = None) -> None:
         """Design the gain.
 
         Args:
             model: A fitted model.
             task: Target, weights, bounds.
             lifted: Use the lifted linear system of an `EDMDc` model.
+            observer: Estimates the state from noisy or incomplete observations; made for the same model.
 
         Raises:
-            DesignError: No stabilising gain exists for this model and these weights.
+            DesignError: No stabilising gain exists for this model and these weights, or the observer was made for
+                another model.
         """
         self.lifted = lifted
-        super().__init__(model, task)
+        super().__init__(model, task, observer)
         self._target_moved()
 
     def _target_moved(self) -> None:
@@ -67,7 +70,7 @@ class LQR(Law):
 
     def options(self) -> dict[str, object]:
         """Return the options of the design."""
-        return {"lifted": self.lifted}
+        return {"lifted": self.lifted} | super().options()
 
 
 def state_weight(model: Model, Q: Array) -> Array:

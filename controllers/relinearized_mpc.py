@@ -10,6 +10,7 @@ from koopctl.arrays import Array
 from koopctl.controllers.constraints import Constraints
 from koopctl.controllers.law import Answer, Law, RefusedError
 from koopctl.controllers.lqr import state_weight
+from koopctl.controllers.observer import Observer
 from koopctl.controllers.plans import Plans
 from koopctl.controllers.riccati import Condensed, condense, infinite_horizon, with_last_input
 from koopctl.controllers.stabilised import stabilised
@@ -52,6 +53,7 @@ class RelinearizedMPC(Law):
         step_bound: float = 2.0,
         reserve: float = 0.03,
         random_state: int = 0,
+        observer: Observer | None = None,
     ) -> None:
         """Design the law.
 
@@ -64,9 +66,10 @@ class RelinearizedMPC(Law):
             reserve: Share of the input range that plans leave to the feedback, growing from nothing at their first
                 step to all of it at their end; a swing-up planned with the whole range fails on the model's last 1 %.
             random_state: Seed of the candidates' perturbations.
+            observer: Estimates the state from noisy or incomplete observations; made for the same model.
 
         Raises:
-            DesignError: An option is out of range.
+            DesignError: An option is out of range, or the observer was made for another model.
         """
         if iterations < 1 or candidates < 0 or not step_bound > 0 or not 0 <= reserve < 1:
             raise DesignError(
@@ -75,14 +78,14 @@ class RelinearizedMPC(Law):
             )
         self.iterations, self.candidates = iterations, candidates
         self.step_bound, self.reserve, self.random_state = step_bound, reserve, random_state
-        super().__init__(model, task)
+        super().__init__(model, task, observer)
         self._constraints = Constraints(self.wanted, model.nu)
         self._target_moved()
 
     def options(self) -> dict[str, Any]:
         """Return the options of the design."""
         names = ("iterations", "candidates", "step_bound", "reserve", "random_state")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | super().options()
 
     def reset(self) -> None:
         """Forget the past, and start the candidates' perturbations from their seed."""

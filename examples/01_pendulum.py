@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import koopctl as kc
-from koopctl.identify.scores import prediction_errors
+from koopctl.models.scores import prediction_errors
 
 PLANT = "Pendulum-v1"  # the angle is 0 upright, and its rate is cut at 8 rad/s
 EPISODES, STEPS = 300, 60  # 18 000 transitions of 0.05 s

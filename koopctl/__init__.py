@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from koopctl.collecting import collect
     from koopctl.comparison import compare
     from koopctl.controllers.designer import design
+    from koopctl.controllers.extended_kalman_filter import ExtendedKalmanFilter
+    from koopctl.controllers.kalman_filter import KalmanFilter
     from koopctl.controllers.lifted_mpc import LiftedMPC
     from koopctl.controllers.lqr import LQR
     from koopctl.controllers.relinearized_mpc import RelinearizedMPC
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from koopctl.features.sum import LiftSum
     from koopctl.features.thin_plate import ThinPlate
     from koopctl.identify.fitting import fit
+    from koopctl.identify.search import Search
     from koopctl.identify.spectrum import spectrum
     from koopctl.loop import simulate
     from koopctl.models.edmdc import EDMDc
@@ -42,9 +45,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "EDMDc",
+    "ExtendedKalmanFilter",
     "Function",
     "GaussianRBF",
     "Identity",
+    "KalmanFilter",
     "KoopctlError",
     "LQR",
     "LiftSum",
@@ -55,6 +60,7 @@ __all__ = [
     "Rollouts",
     "SampledFeatures",
     "SampledRNN",
+    "Search",
     "Task",
     "ThinPlate",
     "Trajectory",
@@ -73,9 +79,11 @@ __all__ = [
 # Where each name lives; the imports above say the same to type checkers, and a test compares the two.
 _HOMES = {
     "EDMDc": "koopctl.models.edmdc",
+    "ExtendedKalmanFilter": "koopctl.controllers.extended_kalman_filter",
     "Function": "koopctl.features.function",
     "GaussianRBF": "koopctl.features.gaussian",
     "Identity": "koopctl.features.identity",
+    "KalmanFilter": "koopctl.controllers.kalman_filter",
     "KoopctlError": "koopctl.errors",
     "LQR": "koopctl.controllers.lqr",
     "LiftSum": "koopctl.features.sum",
@@ -86,6 +94,7 @@ _HOMES = {
     "Rollouts": "koopctl.data.rollouts",
     "SampledFeatures": "koopctl.features.sampled",
     "SampledRNN": "koopctl.models.sampled_rnn",
+    "Search": "koopctl.identify.search",
     "Task": "koopctl.task",
     "ThinPlate": "koopctl.features.thin_plate",
     "Trajectory": "koopctl.trajectory",

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from koopctl.archive import read_archive
-from koopctl.controllers.designer import KINDS
+from koopctl.controllers.designer import restore
 from koopctl.controllers.law import Law
 from koopctl.data.rollouts import Rollouts
 from koopctl.errors import FileFormatError, KoopctlError
 from koopctl.models.base import Model
 from koopctl.models.edmdc import EDMDc
 from koopctl.models.sampled_rnn import SampledRNN
-from koopctl.task import Task
 from koopctl.trajectory import Trajectory
 
 _MODELS: dict[str, type[Model]] = {"EDMDc": EDMDc, "SampledRNN": SampledRNN}
@@ -58,6 +57,6 @@ def _model(header: dict[str, Any], arrays: dict[str, Any]) -> Model:
 def _law(header: dict[str, Any], arrays: dict[str, Any]) -> Law:
     model = _model(header["model"], arrays)
     try:
-        return KINDS[header["kind"]](model, Task.from_dict(header["task"]), **header["options"])
+        return restore(model, header, arrays)
     except KoopctlError as error:
         raise FileFormatError(f"the law in the file cannot be designed again: {error}") from None

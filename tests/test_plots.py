@@ -117,7 +117,7 @@ def test_plans_are_drawn_from_the_time_they_were_made(table):
 
 def test_errors_show_both_roll_outs():
     """Solid and dashed of one colour; infinite errors leave a gap instead of a broken axis."""
-    errors = PredictionErrors(np.array([0.01, 0.02]), np.array([0.1, np.inf]), 0.5, 7)
+    errors = PredictionErrors(np.array([0.01, 0.02]), np.array([0.1, np.inf]), np.ones((2, 1)), 0.5, 7)
     (ax,) = plots.plot_errors({"model": errors}).axes
     solid, dashed = of_colour(ax, COLOURS[0])
     assert (solid.get_linestyle(), dashed.get_linestyle()) == ("-", "--")
@@ -193,7 +193,7 @@ import sys, numpy as np, matplotlib
 before = dict(matplotlib.rcParams)
 from koopctl import plots
 from koopctl.models.scores import PredictionErrors
-plots.plot_errors({"m": PredictionErrors(np.ones(3), np.ones(3), 0.1, 1)}).savefig("/dev/null", format="svg")
+plots.plot_errors({"m": PredictionErrors(np.ones(3), np.ones(3), np.ones((3, 1)), 0.1, 1)}).savefig("/dev/null", format="svg")
 assert "matplotlib.pyplot" not in sys.modules
 assert before == dict(matplotlib.rcParams)
 """

@@ -74,6 +74,8 @@ def _exportable(law: Law) -> Law:
         raise DesignError(f"a {type(law).__name__} cannot be written as C: {remedy}.")
     if law.lifted:
         raise DesignError(f"a lifted LQR cannot be written as C: {remedy}.")
+    if law.observer is not None:
+        raise DesignError(f"a law with an observer cannot be written as C: {remedy}; leave the observer out.")
     delays = law.model.window_.delays
     if delays:
         raise DesignError(f"the model has {delays} delays: {remedy} after a fit with delays=0.")

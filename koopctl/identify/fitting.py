@@ -64,7 +64,7 @@ def fit(
         data: Recorded motion; an iterator of Rollouts is read one by one and need not fit into memory.
         model: An unfitted model with its parameters, `SampledRNN()` by default; with `search` also several, of which
             the best is taken.
-        search: "auto" for thirteen decades of ridge and three widths, lists of values by parameter, or a `Search`;
+        search: "auto" for fifteen decades of ridge and three widths, lists of values by parameter, or a `Search`;
             the best on held-out episodes is fitted to all of the data, and `search_` holds the trials.
         sample_weight: How much each transition counts, one array (T_i,) an episode.
         feedback: The controller that ran while the data was recorded, `u = feedback(y)` or a law, where its inputs

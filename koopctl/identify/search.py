@@ -20,7 +20,7 @@ from koopctl.models.probe import Probe
 from koopctl.models.scores import rms_errors
 from koopctl.progress import progress_bar
 
-_RIDGES = tuple(10.0**k for k in range(-2, -15, -1))
+_RIDGES = tuple(10.0**k for k in range(-2, -17, -1))
 _STARTS = 200
 _SHARE = 5  # transitions a feature of the default widths needs
 
@@ -34,7 +34,7 @@ class Search:
     twenty loses, and so does one that is only right far ahead.
 
     Attributes:
-        grid: Values to try for each parameter, by name (`lift__n_features` for a lift's own); None takes thirteen
+        grid: Values to try for each parameter, by name (`lift__n_features` for a lift's own); None takes fifteen
             decades of ridge, and three widths where the model has `n_features`.
         horizon: Steps ahead, or fewer where no held-out episode is as long.
         held_out: Share of the episodes to judge on; the last part of the motion where there is only one episode.

@@ -198,7 +198,7 @@ class Model(Learner):
 
     def plot(self) -> Figure:
         """Draw the report: errors by horizon, and what the data covered."""
-        return draw_fit(self.report_.to_dict())
+        return draw_fit(vars(self.report_))
 
     def spectral_radius_of_fit(self) -> float | None:
         """Return the spectral radius of the linear recursion, None where there is none."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,6 +18,7 @@ _BLOCK = 2048  # samples whose features exist at one time: few enough for the ca
 _POOL = 50_000  # transitions that scales and hidden units are drawn from, at most
 
 Block = tuple[Array, Array, Array, Array | None]
+_T = TypeVar("_T")
 
 
 def blocks(
@@ -27,7 +30,7 @@ def blocks(
         DataError: Every episode is too short for the delays.
     """
     d, gathered, count = window.delays, [], 0
-    check_lengths(window.delays, rollouts)
+    check_lengths(window.delays, rollouts, warn=False)
     for i, (Y, U) in enumerate(rollouts):
         for start in range(0, len(U) - d, size):
             stop = min(start + size, len(U) - d) + d
@@ -40,6 +43,22 @@ def blocks(
                 gathered, count = [], 0
     if gathered:
         yield _merged(gathered, weight is not None)
+
+
+def ahead(make: Callable[[Block], _T], parts: Iterator[Block]) -> Iterator[tuple[Block, _T]]:
+    """Yield each block with what `make` made of it, which a second thread does while the caller uses the last one.
+
+    Making features and multiplying matrices take about as long and release the interpreter's lock.
+    """
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        waiting: tuple[Block, Future[_T]] | None = None
+        for part in parts:
+            pending = (part, thread.submit(make, part))
+            if waiting is not None:
+                yield waiting[0], waiting[1].result()
+            waiting = pending
+        if waiting is not None:
+            yield waiting[0], waiting[1].result()
 
 
 def pool(window: Window, rollouts: Rollouts) -> tuple[Array, Array, Array]:

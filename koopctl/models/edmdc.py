@@ -259,6 +259,6 @@ def lifted_system(model: Model) -> EDMDc:
         return model
     kind = type(model).__name__ + ("(inputs='bilinear')" if isinstance(model, EDMDc) else "")
     raise DesignError(
-        f"a linear lifted recursion is what EDMDc(lift, inputs='linear') has, not {kind}; fit one, "
-        "or use kind='relinearized' or kind='lqr' for this model."
+        f"a lifted linear law needs EDMDc(lift, inputs='linear'), which has one linear recursion, not {kind}; "
+        "use kind='relinearized' or kind='lqr' for this model, or fit an EDMDc."
     )

@@ -86,13 +86,15 @@ class FitReport:
         return replace(report, warnings=(*report.warnings, *report._judge()))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-able description."""
-        return asdict(self)
+        """Return a JSON-able description that keeps the order of the names."""
+        ordered = {key: list(getattr(self, key).items()) for key in ("independent", "envelope")}
+        return asdict(self) | ordered
 
     @classmethod
     def from_dict(cls, header: dict[str, Any]) -> Self:
         """Rebuild from `to_dict`."""
-        pairs: dict[str, Any] = {"envelope": {name: tuple(ends) for name, ends in header["envelope"].items()}}
+        pairs: dict[str, Any] = {"independent": dict(header["independent"])}
+        pairs["envelope"] = {name: tuple(ends) for name, ends in header["envelope"]}
         whole: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in header.items()
         }

@@ -13,12 +13,12 @@ from koopctl.arrays import Array, as_whole, is_finite
 from koopctl.data.rollouts import Rollouts
 from koopctl.data.weaknesses import weaknesses
 from koopctl.errors import DataError, NotFittedError, SamplingTimeError
-from koopctl.models.blocks import blocks, check_weight, pool
+from koopctl.models.blocks import Block, ahead, blocks, check_weight, pool
 from koopctl.models.chart import Chart
 from koopctl.models.cyclic import find_cyclic
 from koopctl.models.envelope import Envelope
 from koopctl.models.probe import Probe
-from koopctl.models.window import Window
+from koopctl.models.window import Window, check_lengths
 from koopctl.regression.gram import Gram
 from koopctl.regression.recursive import Recursive
 from koopctl.regression.solution import Solution, check_ridge
@@ -95,8 +95,8 @@ class Learner(BaseEstimator, ABC):
         solution = self._learnt_.solve(self.ridge)
         if self.solver == "auto" and rollouts is not None and solution.condition > _ILL_CONDITIONED:
             triangle, weight = Triangle(*self._problem_size()), check_weight(rollouts, sample_weight)
-            for X, U, dQ, w in blocks(self.window_, rollouts, weight):
-                triangle.add(*self._regression(X, U, dQ), w)
+            for (*_, w), (Phi, Y) in ahead(self._regressed, blocks(self.window_, rollouts, weight)):
+                triangle.add(Phi, Y, w)
             self._learnt_, solution = triangle, triangle.solve(self.ridge)
         self._adopt(solution)
         return self
@@ -199,8 +199,9 @@ class Learner(BaseEstimator, ABC):
 
     def _take(self, rollouts: Rollouts, sample_weight: Weights, forgetting: float = 1.0) -> None:
         """Add rollouts to the normal equations, the envelope and the probe."""
+        check_lengths(self.window_.delays, rollouts)
         weight = check_weight(rollouts, sample_weight)
-        for X, U, dQ, w in blocks(self.window_, rollouts, weight):
+        for (X, U, _, w), (Phi, Y) in ahead(self._regressed, blocks(self.window_, rollouts, weight)):
             if forgetting < 1.0:
                 fading = np.asarray(forgetting ** np.arange(len(X) - 1, -1, -1), dtype=np.float64)
                 self._learnt_.forget(float(fading[0]) * forgetting)
@@ -209,7 +210,7 @@ class Learner(BaseEstimator, ABC):
             known = hasattr(self, "envelope_")
             self.envelope_ = Envelope.around(W).union(self.envelope_) if known else Envelope.around(W)
             self.input_range_ = box.union(self.input_range_) if known else box
-            self._learnt_.add(*self._regression(X, U, dQ), w)
+            self._learnt_.add(Phi, Y, w)
         self._take_stretches(rollouts)
         probe = Probe.of(self.window_, rollouts)
         self._probe_ = probe if not hasattr(self, "_probe_") else self._probe_.joined(probe)
@@ -246,6 +247,9 @@ class Learner(BaseEstimator, ABC):
     @abstractmethod
     def _construct(self, theta: Array) -> None:
         """Build the model's matrices from the least-squares solution (m, p)."""
+
+    def _regressed(self, block: Block) -> tuple[Array, Array]:
+        return self._regression(*block[:3])
 
     def _take_stretches(self, rollouts: Rollouts) -> None:
         """Learn from stretches of motion, where a model does so."""

@@ -100,7 +100,7 @@ def _moments(window: Window, rollouts: Rollouts) -> tuple[Array, Array]:
     squares = sum(np.square(window.difference_of_coordinates(q[1:], q[:-1])).sum(axis=0) for q in Q)
     change = squares / rollouts.n_samples  # E dq^2 = 2 (1 - rho) var
     rho = np.clip(1.0 - change / np.maximum(2.0 * spread**2, 1e-300), 0.0, 1.0)
-    return np.where(spread > 0, spread, 1.0), np.maximum(rollouts.n_samples * (1.0 - rho) / (1.0 + rho), 1.0)
+    return np.where(spread > 0, spread, 1.0), np.maximum(rollouts.n_samples * (1.0 - rho) / (1.0 + rho), len(rollouts))
 
 
 def _series(rollouts: Rollouts) -> Rollouts:

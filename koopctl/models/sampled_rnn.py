@@ -75,7 +75,10 @@ class SampledRNN(Model):
 
     def _regression(self, X: Array, U: Array, dQ: Array) -> tuple[Array, Array]:
         S = (np.concatenate([self.window_.embed(X), U], axis=1) - self.mean_) / self.scale_
-        return np.concatenate([self.features_.transform(S), S, np.ones((len(S), 1))], axis=1), dQ / self.gain_
+        Phi = np.empty((len(S), self._problem_size()[0]))
+        self.features_.transform_into(S, Phi[:, : self.n_features])
+        Phi[:, self.n_features : -1], Phi[:, -1] = S, 1.0
+        return Phi, dQ / self.gain_
 
     def _construct(self, theta: Array) -> None:
         theta = theta * self.gain_[:, None]

@@ -164,7 +164,7 @@ class Window:
         return X, inputs, dQ
 
 
-def check_lengths(delays: int, rollouts: Rollouts) -> None:
+def check_lengths(delays: int, rollouts: Rollouts, warn: bool = True) -> None:
     """Warn of episodes too short for the delays, and raise a DataError where all are."""
     lengths = [len(U) for U in rollouts.U]
     short = sum(length <= delays for length in lengths)
@@ -173,7 +173,7 @@ def check_lengths(delays: int, rollouts: Rollouts) -> None:
             f"every episode is too short: delays={delays} needs at least {delays + 1} transitions an "
             f"episode, the longest has {max(lengths)}; record longer episodes or lower delays."
         )
-    if short:
+    if short and warn:
         warnings.warn(
             f"{short} of {len(lengths)} episodes are shorter than {delays + 1} "
             "transitions, too short for the delays; they were left out.",

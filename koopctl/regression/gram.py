@@ -86,10 +86,8 @@ class Gram:
         values, vectors = np.linalg.eigh(system)
         keep = values > len(values) * np.finfo(float).eps * values[-1]
         theta = (vectors[:, keep] / values[keep]) @ (vectors[:, keep].T @ target)
-        smallest = max(float(values[0]), np.finfo(float).tiny)
-        return Solution(
-            np.ascontiguousarray(theta.T), "eigen", float((values[-1] / smallest) ** 0.5), float(keep.sum())
-        )
+        condition = float((values[-1] / values[0]) ** 0.5) if values[0] > 0.0 else np.inf
+        return Solution(np.ascontiguousarray(theta.T), "eigen", condition, float(keep.sum()))
 
     def information(self, ridge: float, free: int = 1) -> Array:
         """Return G / n + ridge (p, p), the curvature of what `solve` minimises."""

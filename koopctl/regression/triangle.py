@@ -89,8 +89,8 @@ class Triangle:
         left, values, right = np.linalg.svd(factor)
         keep = values > p * np.finfo(float).eps * values[0]
         theta = (right[keep].T / values[keep]) @ (left[:, keep].T @ target)
-        smallest = max(float(values[-1]), np.finfo(float).tiny)
-        return Solution(np.ascontiguousarray(theta.T), "svd", float(values[0] / smallest), float(keep.sum()))
+        condition = float(values[0] / values[-1]) if values[-1] > 0.0 else np.inf
+        return Solution(np.ascontiguousarray(theta.T), "svd", condition, float(keep.sum()))
 
     def information(self, ridge: float, free: int = 1) -> Array:
         """Return Phi^T Phi / n + ridge (p, p), the curvature of what `solve` minimises."""

@@ -1,0 +1,55 @@
+"""How observations are read: with suspicion, by name, and never with an exception."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from koopctl.arrays import Array, index_of
+from koopctl.models.base import Model
+
+
+class Reading:
+    """Finds a model's measured states in whatever arrives."""
+
+    def __init__(self, model: Model) -> None:
+        """Find the model's measured states among the sensors.
+
+        Args:
+            model: A fitted model.
+        """
+        self.model = model
+        self._columns = [index_of(name, model.sensors_) for name in model.window_.chart.y_names]
+
+    def read(self, y: ArrayLike) -> tuple[Array | None, str]:
+        """Return a copy of the measured states (ny,), which may hold NaN and inf, or None and the reason code.
+
+        Args:
+            y: The full observation, the measured states alone, or anything else.
+        """
+        value = as_numbers(y)
+        if value is None:
+            return None, "not_numeric"
+        value = self._selected(value)
+        return value, "wrong_shape" if value is None else ""
+
+    def target(self, reference: ArrayLike) -> Array | None:
+        """Return a copy of a reference as coordinates (nq,) or measured states (ny,), None where it is neither."""
+        value, nq = as_numbers(reference), self.model.window_.nq
+        if value is not None and value.shape != (nq,):
+            value = self._selected(value)
+        return value if value is not None and np.isfinite(value).all() else None
+
+    def _selected(self, value: Array) -> Array | None:
+        """Return the measured states (ny,) of a full or a selected observation, None where it is neither."""
+        if value.shape == (len(self.model.sensors_),):
+            return value[self._columns]
+        return value if value.shape == (len(self._columns),) else None
+
+
+def as_numbers(value: ArrayLike) -> Array | None:
+    """Return a copy as real numbers (loops reuse their buffers), None where it holds anything else."""
+    try:
+        return None if np.iscomplexobj(value) else np.array(value, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return None
