@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from koopctl.features.sampled import SampledFeatures
     from koopctl.features.sum import LiftSum
     from koopctl.features.thin_plate import ThinPlate
+    from koopctl.identify.calibrating import error_bound
+    from koopctl.identify.ensemble import Ensemble, ensemble
+    from koopctl.identify.error_bound import ErrorBound
     from koopctl.identify.fitting import fit
     from koopctl.identify.search import Search
     from koopctl.identify.spectrum import spectrum
@@ -45,6 +48,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "EDMDc",
+    "Ensemble",
+    "ErrorBound",
     "ExtendedKalmanFilter",
     "Function",
     "GaussianRBF",
@@ -68,7 +73,9 @@ __all__ = [
     "compare",
     "controllers",
     "design",
+    "ensemble",
     "envs",
+    "error_bound",
     "export",
     "fit",
     "load",
@@ -79,6 +86,8 @@ __all__ = [
 # Where each name lives; the imports above say the same to type checkers, and a test compares the two.
 _HOMES = {
     "EDMDc": "koopctl.models.edmdc",
+    "Ensemble": "koopctl.identify.ensemble",
+    "ErrorBound": "koopctl.identify.error_bound",
     "ExtendedKalmanFilter": "koopctl.controllers.extended_kalman_filter",
     "Function": "koopctl.features.function",
     "GaussianRBF": "koopctl.features.gaussian",
@@ -102,7 +111,9 @@ _HOMES = {
     "compare": "koopctl.comparison",
     "controllers": "koopctl",
     "design": "koopctl.controllers.designer",
+    "ensemble": "koopctl.identify.ensemble",
     "envs": "koopctl",
+    "error_bound": "koopctl.identify.calibrating",
     "export": "koopctl.codegen.exporting",
     "fit": "koopctl.identify.fitting",
     "load": "koopctl.store",

@@ -10,16 +10,15 @@ from koopctl.controllers.designer import restore
 from koopctl.controllers.law import Law
 from koopctl.data.rollouts import Rollouts
 from koopctl.errors import FileFormatError, KoopctlError
+from koopctl.identify.ensemble import Ensemble
+from koopctl.identify.error_bound import ErrorBound
+from koopctl.identify.model_files import model_from
 from koopctl.models.base import Model
-from koopctl.models.edmdc import EDMDc
-from koopctl.models.sampled_rnn import SampledRNN
 from koopctl.trajectory import Trajectory
 
-_MODELS: dict[str, type[Model]] = {"EDMDc": EDMDc, "SampledRNN": SampledRNN}
 
-
-def load(path: str | Path) -> Rollouts | Model | Law | Trajectory:
-    """Return whatever a file holds: rollouts, a model, a law or a trajectory.
+def load(path: str | Path) -> Rollouts | Model | Law | Trajectory | Ensemble | ErrorBound:
+    """Return whatever a file holds: rollouts, a model, a law, a trajectory, an ensemble or an error bound.
 
     Args:
         path: A file written by one of their `save` methods.
@@ -35,7 +34,11 @@ def load(path: str | Path) -> Rollouts | Model | Law | Trajectory:
         if kind == "trajectory":
             return Trajectory.load(path)
         if kind == "model":
-            return _model(header, arrays)
+            return model_from(header, arrays)
+        if kind == "ensemble":
+            return Ensemble.unpack(header, arrays)
+        if kind == "error bound":
+            return ErrorBound.unpack(header, arrays)
         if kind == "law":
             return _law(header, arrays)
     except FileFormatError:
@@ -45,17 +48,8 @@ def load(path: str | Path) -> Rollouts | Model | Law | Trajectory:
     raise FileFormatError(f"{path} holds a {kind}, which this koopctl does not know; upgrade koopctl.")
 
 
-def _model(header: dict[str, Any], arrays: dict[str, Any]) -> Model:
-    name = header["type"]
-    if name not in _MODELS:
-        raise FileFormatError(
-            f"the file holds a model of type {name}, known are {', '.join(_MODELS)}; upgrade koopctl."
-        )
-    return _MODELS[name](**header["params"]).unpack(header, arrays)
-
-
 def _law(header: dict[str, Any], arrays: dict[str, Any]) -> Law:
-    model = _model(header["model"], arrays)
+    model = model_from(header["model"], arrays)
     try:
         return restore(model, header, arrays)
     except KoopctlError as error:

@@ -13,6 +13,7 @@ import numpy as np
 
 from koopctl.bench.dynamic_programming import PendulumOracle
 from koopctl.bench.latency import step_latency
+from koopctl.bench.options import Options
 from koopctl.bench.settings import PLANTS, PlantSetting
 from koopctl.collecting import collect
 from koopctl.controllers.law import Law
@@ -37,13 +38,15 @@ _QUICK_RUNS = 2
 _ARRIVED = 0.05  # distance from the origin that counts as reached
 
 
-def run(quick: bool, console: Console) -> dict[str, Any]:
+def run(options: Options, console: Console) -> dict[str, Any]:
     """Run the whole bench and return every figure it printed.
 
     Args:
-        quick: Two runs a plant, a coarser grid for the optimum, and neither the demo's nor the import's time.
+        options: With `quick`, two runs a plant, a coarser grid for the optimum, and neither the demo's nor the import's
+            time. There is no data to read, and the rivals are the other laws.
         console: Where the tables go.
     """
+    quick = options.quick
     figures: dict[str, Any] = {"plants": [], "seeds": {}}
     for setting in PLANTS:
         seeds = list(range(_FIRST_SEED, _FIRST_SEED + (_QUICK_RUNS if quick else setting.runs)))

@@ -11,7 +11,7 @@ import typer
 from koopctl.cli.files import read
 from koopctl.cli.output import Json, Output
 
-_BENCHES = {"closed-loop": "koopctl.bench.closed_loop"}
+_BENCHES = {"closed-loop": "koopctl.bench.closed_loop", "identification": "koopctl.bench.identification"}
 
 
 def export(
@@ -59,10 +59,19 @@ def demo(
 def bench(
     name: Annotated[str, typer.Argument(help=f"Which: {', '.join(_BENCHES)}.")],
     quick: Annotated[bool, typer.Option("--quick", help="Fewer seeds and plants: a look, not the numbers.")] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the recordings; by default $KOOPCTL_DATA, then ../shared/data.", exists=True),
+    ] = None,
+    rivals: Annotated[bool, typer.Option(help="Run other packages too, each in an environment of its own.")] = True,
     as_json: Json = False,
 ) -> None:
     """Measure again what the documentation claims."""
+    from koopctl.bench.options import Options
+
     if name not in _BENCHES:
         raise typer.BadParameter(f"there is no '{name}'; known: {', '.join(_BENCHES)}.", param_hint="NAME")
+
     say = Output(as_json)
-    say.result(**importlib.import_module(_BENCHES[name]).run(quick, say.console()))
+    options = Options.of(quick, data, rivals)
+    say.result(**importlib.import_module(_BENCHES[name]).run(options, say.console()))

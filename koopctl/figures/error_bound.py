@@ -38,7 +38,7 @@ def draw_error_bound(
     rows = -(-count // columns)
     figure = Figure(figsize=(3.3 * max(columns, 2), 0.9 + 2.4 * rows), dpi=100, layout="constrained", facecolor="white")
     grid = np.atleast_1d(figure.subplots(rows, columns, sharex=True, squeeze=False)).ravel()
-    time = dt * np.arange(len(half_widths) + 1)
+    time = np.asarray(dt * np.arange(len(half_widths) + 1), dtype=np.float64)
     for i, ax in enumerate(grid):
         if i >= count:
             ax.set_visible(False)

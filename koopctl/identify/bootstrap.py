@@ -13,16 +13,18 @@ from koopctl.arrays import Array
 from koopctl.data.rollouts import Rollouts
 from koopctl.errors import DataError
 from koopctl.models.base import Model
-from koopctl.models.blocks import blocks
+from koopctl.models.blocks import ahead, blocks
 from koopctl.regression.gram import Gram
 from koopctl.regression.stretches import Stretches
 from koopctl.regression.triangle import Triangle
+from koopctl.regression.whitened import Whitened
 
 _GROUPS = 20  # of episodes, whose sums are kept apart, at most
 _FEWEST = 5  # with less there are hardly different resamples
 _MEMORY = 2**30  # bytes their sums may take
 
 _M = TypeVar("_M", bound=Model)
+Accumulator = Gram | Triangle | Whitened
 
 
 @dataclass(frozen=True)
@@ -30,19 +32,19 @@ class Sums:
     """What a model learns from one group of episodes, its hidden layer given.
 
     Attributes:
-        learnt: Normal equations, or their triangular factor, as the model itself uses.
+        learnt: Normal equations or a triangular factor, as the model itself uses.
         stretches: Moments of stretches, where the model is fitted over a horizon and an episode is long enough.
     """
 
-    learnt: Gram | Triangle
+    learnt: Accumulator
     stretches: Stretches | None
 
     @classmethod
     def of(cls, model: Model, part: Rollouts) -> Sums:
         """Go through some episodes once, block by block."""
-        learnt = type(model._learnt_)(*model._problem_size())
-        for X, U, dQ, _ in blocks(model.window_, part):
-            learnt.add(*model._regression(X, U, dQ))
+        learnt = _empty(model)
+        for _, (Phi, Y) in ahead(model._regressed, blocks(model.window_, part)):
+            learnt.add(Phi, Y)
         twin = copy.copy(model)
         twin.__dict__.pop("_stretches_", None)  # else the model's own would grow
         twin._take_stretches(part)
@@ -84,9 +86,16 @@ def resampled(model: _M, sums: Sequence[Sums], counts: Sequence[int] | np.ndarra
     return member
 
 
-def _mixed(parts: Sequence[Gram | Triangle], weights: Array) -> Gram | Triangle:
+def _empty(model: Model) -> Accumulator:
+    size, learnt = model._problem_size(), model._learnt_
+    if isinstance(learnt, Whitened):
+        return Whitened(learnt.L, Gram(*size))  # in the same coordinates, else sums could not be added
+    return type(learnt)(*size)
+
+
+def _mixed(parts: Sequence[Accumulator], weights: Array) -> Accumulator:
     whole: Gram | None = None
-    for part, weight in zip(cast("Sequence[Gram]", parts), weights, strict=True):  # a Triangle has the same verbs
+    for part, weight in zip(cast("Sequence[Gram]", parts), weights, strict=True):  # all have the same verbs
         if weight > 0.0:
             scaled = copy.deepcopy(part).forget(float(weight))
             whole = scaled if whole is None else whole.merge(scaled)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from koopctl.arrays import Array
 from koopctl.data.rollouts import Rollouts
 from koopctl.errors import DataError
-from koopctl.identify.conformal import episodes_needed
+from koopctl.identify.conformal import conformal_quantile, episodes_needed
 from koopctl.identify.ensemble import Ensemble
 from koopctl.identify.windows import Windows, pieces
 from koopctl.models.base import Model
+from koopctl.models.scores import rms_errors
 
 _CHUNK = 500  # windows rolled out at one time
 _EXACT = 1e-9  # share of the spread below which an error is none: it cannot be a scale
@@ -23,21 +24,23 @@ _SAME = 200  # equal transitions after which an episode is one of the training d
 
 @dataclass(frozen=True)
 class Calibration:
-    """Held-out windows with the scale of their errors.
+    """Held-out windows with the errors of their predictions.
 
     Attributes:
         windows: The windows.
+        errors: Absolute errors after 1..H steps, (n, H, nq); inf where a roll-out ran away.
         scale: Scale of the errors after 1..H steps, (H, nq).
         notes: What the reader should know, in words.
     """
 
     windows: Windows
+    errors: Array
     scale: Array
     notes: tuple[str, ...]
 
     @classmethod
     def of(cls, model: Model, data: Rollouts, horizon: int, coverage: float, relift: bool, shaped: bool) -> Calibration:
-        """Cut held-out episodes into windows and find a scale that does not depend on them.
+        """Cut held-out episodes into windows, predict them, and find a scale that does not depend on them.
 
         Args:
             model: The model.
@@ -51,11 +54,11 @@ class Calibration:
             DataError: The episodes are too few or too short, or the model was fitted to one of them.
         """
         _check_held_out(model, data)
-        length, notes, needed = model.window_.delays + horizon, [], episodes_needed(coverage)
-        trained = _training_scale(model, horizon, relift) if shaped else np.ones((horizon, model.window_.nq))
-        extra = int(trained is None)
+        length, notes = model.window_.delays + horizon, []
+        scale = _training_scale(model, horizon, relift) if shaped else np.ones((horizon, model.window_.nq))
+        fewest = episodes_needed(coverage) + (scale is None)
         if len(data) == 1:
-            data = pieces(data, length, needed + extra)
+            data = pieces(data, length, fewest)
             notes.append(
                 f"one episode, cut into {len(data)} pieces with gaps of {length} steps: pieces are exchangeable only "
                 "as far as their motion has forgotten each other, so the coverage is approximate."
@@ -63,25 +66,47 @@ class Calibration:
         elif data.missing.split:
             notes.append("parts of recordings that gaps split count as episodes of their own, though they are akin.")
         held = [i for i, U in enumerate(data.U) if len(U) >= length]
-        if len(held) < needed + extra:
+        if len(held) < fewest:
             raise DataError(
-                f"coverage {coverage:g} needs at least {needed + extra} held-out episodes of {length} transitions, "
+                f"coverage {coverage:g} needs at least {fewest} held-out episodes of {length} transitions, "
                 f"here are {len(held)}: record more, or lower coverage or horizon."
             )
         if len(held) < len(data):
             notes.append(f"{len(data) - len(held)} of {len(data)} episodes hold no {horizon} steps and were left out.")
-        if trained is None:
-            trained, held = _scale_of_half(model, data, held, needed, horizon, relift)
+        if scale is None:
+            spared = _spared(held, episodes_needed(coverage))
+            held = [i for i in held if i not in spared]
+            scale = _scale_of(model, data[spared], horizon, relift)
             notes.append(
                 f"no training stretches of {horizon} steps are at hand (model from a file, or short episodes): "
-                f"{len(data) - len(held)} of the held-out episodes gave the errors' scale instead."
+                f"{len(spared)} of the held-out episodes gave the errors' scale instead."
             )
-        return cls(Windows.of(model.window_, data[held], horizon), trained, tuple(notes))
+        windows = Windows.of(model.window_, data[held], horizon)
+        return cls(windows, absolute_errors(model, windows, relift), scale, tuple(notes))
+
+    def quantile(self, scale: Array, coverage: float, joint: bool) -> Array:
+        """Return by what a scale (H, nq) or (n, H, nq) is to be multiplied, (1, 1) where joint, else (H, nq)."""
+        with np.errstate(invalid="ignore"):
+            scores = np.nan_to_num(self.errors / scale, nan=np.inf, posinf=np.inf)
+        if joint:
+            scores = scores.max(axis=(1, 2), keepdims=True)
+        return conformal_quantile(scores, self.windows.weight, self.windows.n_episodes, coverage)
+
+    def mean(self, values: Array) -> Array:
+        """Return the mean of values (n, ...) of the windows, every episode counting the same."""
+        return np.asarray(np.tensordot(self.windows.weight, values, 1))
 
 
 def absolute_errors(model: Model, windows: Windows, relift: bool) -> Array:
     """Return the absolute errors after 1..H steps, (n, H, nq); inf where a roll-out ran away."""
-    return _errors(model, windows.x0, windows.U, windows.truth, relift)
+
+    def coordinates(X: Array, U: Array) -> Array:
+        return model.predict(X, U, relift)[:, 1:, : model.window_.nq]
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        path = _in_chunks(coordinates, windows.x0, windows.U)
+        error = np.abs(model.window_.difference_of_coordinates(path, windows.truth))
+    return np.asarray(np.where(np.isfinite(error), error, np.inf))
 
 
 def spread_of(ensemble: Ensemble, X: Array, U: Array, scale: Array, relift: bool) -> Array:
@@ -109,14 +134,6 @@ def capped(widths: Array, model: Model) -> Array:
     return widths
 
 
-def _errors(model: Model, X: Array, U: Array, truth: Array, relift: bool) -> Array:
-    nq = model.window_.nq
-    path = _in_chunks(lambda x, u: model.predict(x, u, relift)[:, 1:, :nq], X, U)
-    with np.errstate(over="ignore", invalid="ignore"):
-        error = np.abs(model.window_.difference_of_coordinates(path, truth))
-    return np.asarray(np.where(np.isfinite(error), error, np.inf))
-
-
 def _in_chunks(function: Callable[[Array, Array], Array], X: Array, U: Array) -> Array:
     parts = range(0, max(len(X), 1), _CHUNK)
     return np.concatenate([function(X[i : i + _CHUNK], U[i : i + _CHUNK]) for i in parts])
@@ -127,32 +144,31 @@ def _training_scale(model: Model, horizon: int, relift: bool) -> Array | None:
     probe = getattr(model, "_probe_", None)
     if probe is None or probe.U.shape[1] < horizon:
         return None
-    errors = _errors(model, probe.x0, probe.U[:, :horizon], probe.truth[:, :horizon], relift)
-    return _rms(errors, np.full(len(errors), 1.0 / len(errors)), probe.spread)
+    short = replace(probe, U=probe.U[:, :horizon], truth=probe.truth[:, :horizon])
+    return _usable(rms_errors(model, short, relift), probe.spread)
 
 
-def _scale_of_half(
-    model: Model, data: Rollouts, held: list[int], needed: int, horizon: int, relift: bool
-) -> tuple[Array, list[int]]:
-    """Return the rms errors on up to half of the episodes, taken evenly, and the episodes that remain."""
+def _spared(held: list[int], needed: int) -> list[int]:
+    """Return up to half of the episodes, evenly chosen, that calibration can do without."""
     count = min(len(held) // 2, len(held) - needed)
-    taken = [held[i] for i in np.linspace(0, len(held) - 1, count).astype(int)]
-    windows = Windows.of(model.window_, data[taken], horizon)
-    errors = absolute_errors(model, windows, relift)
-    scale = _rms(errors, windows.weight, windows.truth.std(axis=(0, 1)))
-    return scale, [i for i in held if i not in taken]
+    return [held[i] for i in np.linspace(0, len(held) - 1, count).astype(int)]
 
 
-def _rms(errors: Array, weight: Array, spread: Array) -> Array:
+def _scale_of(model: Model, data: Rollouts, horizon: int, relift: bool) -> Array:
+    windows = Windows.of(model.window_, data, horizon)
     with np.errstate(over="ignore"):
-        rms = np.sqrt(np.einsum("n,nhi->hi", weight, errors**2))
+        squares = np.tensordot(windows.weight, absolute_errors(model, windows, relift) ** 2, 1)
+    return _usable(np.sqrt(squares), windows.truth.std(axis=(0, 1)))
+
+
+def _usable(rms: Array, spread: Array) -> Array:
+    """Return a scale that nothing is divided by zero with."""
     if not np.isfinite(rms).all():
-        step = int(np.argmin(np.isfinite(rms).all(axis=1))) + 1
         raise DataError(
-            f"predictions run away within {step} steps, so that there is no error to bound; lower horizon, "
-            "or stabilise the model (spectral_radius=1.0)."
+            f"predictions run away within {int(np.argmin(np.isfinite(rms).all(axis=1))) + 1} steps, which leaves no "
+            "error to bound: lower horizon, or stabilise the model (spectral_radius=1.0)."
         )
-    return np.asarray(np.maximum(rms, np.where(spread > 0, _EXACT * spread, 1e-300)))
+    return np.asarray(np.maximum(rms, np.where(spread > 0, _EXACT * spread, _EXACT)))
 
 
 def _check_held_out(model: Model, data: Rollouts) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from koopctl.archive import read_archive, write_archive
-from koopctl.arrays import Array, ByName, as_vector, as_whole, is_finite
+from koopctl.arrays import Array, ByName, as_vector
 from koopctl.data.rollouts import Rollouts
 from koopctl.errors import DataError
-from koopctl.identify.calibration import absolute_errors, spread_of
+from koopctl.identify.calibration import absolute_errors, capped, spread_of
 from koopctl.identify.ensemble import Ensemble
 from koopctl.identify.model_files import model_from, prefixed, under
 from koopctl.identify.windows import Windows
@@ -34,12 +33,13 @@ class ErrorBound:
 
     What is guaranteed: of the windows of new episodes, recorded as the calibration episodes were, the expected share
     inside is at least `coverage` (episodes count the same, whatever their length). It is an average over episodes and
-    over where the plant is, so some regions may do worse; and a controller that takes the plant elsewhere than the
-    calibration episodes were leaves the guarantee: measure it with `coverage_on(run.to_rollouts())`.
+    over where the plant is, so some regions may do worse, and over calibrations, one of which may miss by about
+    sqrt(coverage (1 - coverage) / n_episodes). A controller that takes the plant elsewhere than the calibration
+    episodes were leaves the guarantee: measure it with `coverage_on(run.to_rollouts())`.
 
     Attributes:
         predictor: The model, or the ensemble whose spread the bounds follow.
-        half_widths: Half widths after 1..H steps that hold wherever the plant is, (H, nq), in the coordinates' units.
+        half_widths: After 1..H steps, the same for all starts and inputs, (H, nq), in the coordinates' units.
         names: Names of the nq coordinates.
         coverage: The probability asked for.
         joint: Whether one window is inside only where all of its steps and coordinates are; otherwise each step and
@@ -121,8 +121,8 @@ class ErrorBound:
         """Return bounds on the coordinates, drawn in by the half widths after 1..H steps.
 
         A plan inside them keeps the plant inside y_min and y_max with probability `coverage`, for all steps at once
-        where the bound is joint. A `Task` holds one bound for its whole horizon, so take the last row, or the
-        tightest: `task.replace(y_min=low.max(axis=0), y_max=high.min(axis=0))`.
+        where the bound is joint. A `Task` holds one bound for its whole horizon, so give it the tightest:
+        `task.replace(y_min=low.max(axis=0), y_max=high.min(axis=0))`.
 
         Args:
             y_min: Lower bounds of the coordinates: a number, (nq,), or by name.
@@ -189,10 +189,11 @@ class ErrorBound:
             *table,
         ]
         if isinstance(self.predictor, Ensemble):
-            share = float(np.mean(self.mean_widths / self.half_widths))
-            lines.append(
-                f"widths(x0, U) follow the spread of {len(self.predictor)} members: {share:.2f} of these on average"
+            share = np.divide(
+                self.mean_widths, self.half_widths, out=np.ones_like(self.scale), where=self.half_widths > 0
             )
+            follow = f"widths(x0, U) follow the spread of {len(self.predictor)} members"
+            lines.append(f"{follow}: {share.mean():.2f} of these on average")
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def __repr__(self) -> str:
@@ -229,10 +230,10 @@ class ErrorBound:
     @classmethod
     def unpack(cls, header: dict[str, Any], arrays: dict[str, Array]) -> ErrorBound:
         """Rebuild from `pack`."""
-        rest = {name: tuple(value) if isinstance(value, list) else value for name, value in header.items()}
+        rest: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in header.items()}
         rebuild = Ensemble.unpack if rest.pop("adaptive") else model_from
         rest["predictor"] = rebuild(rest["predictor"], under("predictor_", arrays))
-        return cls(**rest, **{name: arrays[name] for name in _ARRAYS})
+        return cls(**rest | {name: arrays[name] for name in _ARRAYS})
 
     @classmethod
     def load(cls, path: str | Path) -> ErrorBound:
@@ -243,89 +244,3 @@ class ErrorBound:
         """
         _, header, arrays = read_archive(path, "error bound")
         return cls.unpack(header, arrays)
-
-
-def error_bound(
-    model: Model | Ensemble,
-    calibration: Rollouts,
-    horizon: int,
-    coverage: float = 0.9,
-    joint: bool = True,
-    relift: bool = True,
-) -> ErrorBound:
-    """Calibrate how far predictions may be off, by split conformal prediction with whole episodes as the units.
-
-    The errors of every window, over a scale, are its score; the quantile of the scores, with the mass of one more
-    episode at infinity (see `conformal_quantile`), times the scale is the bound. A joint bound takes the largest score
-    of a window's steps and coordinates (the normalised maximum of Cleaveland et al., AAAI 2024), the other one a
-    quantile for each. The scale is the rms error on stretches of the model's training data; for an ensemble, `widths`
-    and `bounds` follow its spread at each start and input (Papadopoulos et al., Neurocomputing 2008), while
-    `half_widths` still holds everywhere.
-
-    Args:
-        model: A fitted model, or an ensemble.
-        calibration: Episodes the model was not fitted to, recorded as the plant will run: at least
-            1 / (1 - coverage) - 1 of them. A single long one is cut into pieces with gaps, which a note tells.
-        horizon: Steps the bound reaches.
-        coverage: Probability that a prediction stays inside.
-        joint: Whether the bound holds for all steps and coordinates of a prediction at once, or for each by itself.
-        relift: Which roll-out is bounded: False is the linear recursion, for a `LiftedMPC`.
-
-    Raises:
-        DataError: The episodes are too few for the coverage, too short, or were fitted to.
-        SamplingTimeError: They were sampled at another rate.
-    """
-    if not isinstance(model, Model | Ensemble):
-        raise DataError(f"model is {type(model).__name__}; it is a fitted model or an ensemble.")
-    as_whole("horizon", horizon, 1)
-    if not is_finite(coverage) or not 0.0 < coverage < 1.0:
-        raise DataError(f"coverage is {coverage!r}; it is a probability between 0 and 1, such as 0.9.")
-    predictor, data = _frozen(model), Rollouts.join(calibration)
-    point = predictor.model if isinstance(predictor, Ensemble) else predictor
-    point.check_data(data)
-    shaped = joint or isinstance(model, Ensemble)
-    base = Calibration.of(point, data, horizon, coverage, relift, shaped)
-    windows, scale = base.windows, base.scale
-    errors = absolute_errors(point, windows, relift)
-
-    def quantile(scale: Array) -> Array:
-        with np.errstate(invalid="ignore"):
-            scores = np.nan_to_num(errors / scale, nan=np.inf, posinf=np.inf)
-        if joint:
-            scores = scores.max(axis=(1, 2), keepdims=True)
-        return conformal_quantile(scores, windows.weight, windows.n_episodes, coverage)
-
-    half_widths = capped(quantile(scale) * scale, point)
-    if not np.isfinite(half_widths).all():
-        raise DataError(
-            f"more than {1 - coverage:.0%} of the predictions run away within {horizon} steps; lower horizon, or "
-            "stabilise the model (spectral_radius=1.0)."
-        )
-    factor, mean_widths = np.full((1, 1), np.nan), half_widths
-    if isinstance(predictor, Ensemble):
-        adaptive = spread_of(predictor, windows.x0, windows.U, scale, relift)
-        factor = quantile(adaptive)
-        mean_widths = np.einsum("n,nhi->hi", windows.weight, capped(factor * adaptive, point))
-    return ErrorBound(
-        predictor=predictor,
-        half_widths=half_widths,
-        names=point.state_names,
-        coverage=float(coverage),
-        joint=bool(joint),
-        relift=bool(relift),
-        n_episodes=windows.n_episodes,
-        n_windows=len(windows.x0),
-        mean_widths=mean_widths,
-        median_errors=conformal_quantile(errors, windows.weight, windows.n_episodes, 0.5),
-        scale=scale,
-        factor=factor,
-        dt=point.dt,
-        notes=base.notes,
-    )
-
-
-def _frozen(model: Model | Ensemble) -> Model | Ensemble:
-    """Return shallow copies: what the models learn later does not reach the bound."""
-    if isinstance(model, Ensemble):
-        return Ensemble(copy.copy(model.model), [copy.copy(member) for member in model.members], model.over)
-    return copy.copy(model)

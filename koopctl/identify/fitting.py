@@ -64,7 +64,7 @@ def fit(
         data: Recorded motion; an iterator of Rollouts is read one by one and need not fit into memory.
         model: An unfitted model with its parameters, `SampledRNN()` by default; with `search` also several, of which
             the best is taken.
-        search: "auto" for fifteen decades of ridge and three widths, lists of values by parameter, or a `Search`;
+        search: "auto" for nineteen decades of ridge and three widths, lists of values by parameter, or a `Search`;
             the best on held-out episodes is fitted to all of the data, and `search_` holds the trials.
         sample_weight: How much each transition counts, one array (T_i,) an episode.
         feedback: The controller that ran while the data was recorded, `u = feedback(y)` or a law, where its inputs
@@ -96,12 +96,14 @@ def _searched(
     search: Literal["auto"] | Grid | Search,
     sample_weight: Sequence[Any] | None,
 ) -> Model:
+    if isinstance(data, list | tuple):
+        data = Rollouts.join(data)
     if not isinstance(data, Rollouts):
         raise DataError("a search needs the rollouts at once, to hold some out; join them with Rollouts.join.")
     if isinstance(search, str) and search != "auto":
         raise DataError(f"search is {search!r}; it is 'auto', lists of values by parameter name, or a Search.")
     plan = search if isinstance(search, Search) else Search(None if isinstance(search, str) else search)
-    trials = plan.run(data, templates)
+    trials = plan.run(data, templates, sample_weight)
     fitted = trials.best.model().fit(data, sample_weight=sample_weight)
     fitted.search_ = trials
     return fitted

@@ -79,9 +79,10 @@ class Trials:
         lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in [head, *rows]]
         kind = "re-lifted" if self.relift else "linear"
         more = f", {len(self.trials) - _SHOWN} more not shown" if len(self.trials) > _SHOWN else ""
-        where = f"{len(self.trials)} trials judged by the {kind} roll-out on {self.n_held_out} held-out episodes{more}"
+        held = f"{self.n_held_out} held-out episode{'' if self.n_held_out == 1 else 's'}"
+        where = f"{len(self.trials)} trials judged by the {kind} roll-out on {held}{more}"
         return "\n".join([where, *lines])
 
 
 def _short(value: object) -> str:
-    return f"{value:.0e}" if isinstance(value, float) else str(value)
+    return f"{value:.0e}" if isinstance(value, float) else " ".join(str(value).split())

@@ -11,7 +11,7 @@ from koopctl.data.rollouts import Rollouts
 from koopctl.errors import DataError
 from koopctl.models.window import Window
 
-_MOST = 5000  # windows in all
+_MOST = 2000  # windows in all
 _PIECES = 50  # of a single episode, at most
 
 
@@ -25,7 +25,6 @@ class Windows:
         truth: Coordinates one to H steps later, (n, H, nq).
         weight: Share of each window, (n,): 1 / K shared equally by the windows of each of K episodes.
         n_episodes: K, episodes that hold a window.
-        n_short: Episodes that do not.
     """
 
     x0: Array
@@ -33,7 +32,6 @@ class Windows:
     truth: Array
     weight: Array
     n_episodes: int
-    n_short: int
 
     @classmethod
     def of(cls, window: Window, rollouts: Rollouts, horizon: int) -> Windows:
@@ -62,8 +60,8 @@ class Windows:
             U.append(rollouts.U[i][ahead])
             truth.append(q[ahead + 1])
             weight.append(np.full(len(starts), 1.0 / (len(held) * len(starts))))
-        parts = (np.concatenate(part) for part in (x0, U, truth, weight))
-        return cls(*parts, n_episodes=len(held), n_short=len(counts) - len(held))
+        parts = [np.concatenate(part) for part in (x0, U, truth, weight)]
+        return cls(parts[0], parts[1], parts[2], parts[3], len(held))
 
 
 def pieces(rollouts: Rollouts, length: int, fewest: int) -> Rollouts:
@@ -77,7 +75,7 @@ def pieces(rollouts: Rollouts, length: int, fewest: int) -> Rollouts:
     if count < fewest:
         raise DataError(
             f"one episode of {T} transitions gives {count} pieces of {length} with gaps as long, {fewest} are needed: "
-            f"record {2 * fewest * length - length} transitions, better {fewest} episodes, or lower horizon or coverage."
+            f"record {(2 * fewest - 1) * length} transitions or better {fewest} episodes, or lower horizon or coverage."
         )
     each = (T - (count - 1) * length) // count
     starts = [i * (each + length) for i in range(count)]

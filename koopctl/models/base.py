@@ -19,11 +19,13 @@ from koopctl.models.chart import Chart
 from koopctl.models.envelope import Envelope
 from koopctl.models.explained import share_explained
 from koopctl.models.fit_report import FitReport
-from koopctl.models.learner import Learner, joined
+from koopctl.models.intake import joined
+from koopctl.models.learner import Learner
 from koopctl.models.window import Window
 from koopctl.regression.gram import Gram
 from koopctl.regression.solution import Solution
 from koopctl.regression.triangle import Triangle
+from koopctl.regression.whitened import Whitened
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -117,8 +119,10 @@ class Model(Learner):
         window, (low, high) = self.window_, self._guard(X)
         for k in range(U.shape[1]):
             X = path[:, k]
-            Q = X[:, : window.nq] + self._increment(X, U[:, k])
-            path[:, k + 1] = window.advance(X, np.clip(Q, low, high), U[:, k])
+            Q = np.clip(X[:, : window.nq] + self._increment(X, U[:, k]), low, high)
+            if not np.isfinite(Q).all():  # beyond the range of doubles: it stays where it was
+                Q = np.where(np.isfinite(Q), Q, X[:, : window.nq])
+            path[:, k + 1] = window.advance(X, Q, U[:, k])
         return path
 
     def _guard(self, X: Array) -> tuple[Array, Array]:
@@ -210,8 +214,10 @@ class Model(Learner):
         header, arrays = self.pack()
         if hasattr(self, "_probe_") or "_report_" in self.__dict__:
             header |= {"report": self.report_.to_dict()}
-        learnt = self._learnt_.arrays() if hasattr(self, "_learnt_") else {}
-        return write_archive(path, "model", header, arrays | learnt)
+        if hasattr(self, "_learnt_"):  # with what was learnt since from single transitions
+            learnt = self._recursive_.to_gram() if hasattr(self, "_recursive_") else self._learnt_
+            arrays |= learnt.arrays()
+        return write_archive(path, "model", header, arrays)
 
     def pack(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """Return a JSON-able header and the arrays that rebuild this model (without its Gram matrices)."""
@@ -243,7 +249,7 @@ class Model(Learner):
         self.input_range_ = Envelope(arrays["input_low"], arrays["input_high"])
         self.residual_covariance_ = arrays["residual_covariance"]
         self.solution_ = Solution(arrays["theta"], **header["solution"])
-        for kind in (Gram, Triangle):
+        for kind in (Gram, Triangle, Whitened):
             if f"{kind.__name__.lower()}_n" in arrays:
                 self._learnt_ = kind.restore(arrays)
         if "report" in header:

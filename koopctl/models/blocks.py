@@ -8,9 +8,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from koopctl.arrays import Array, as_array
+from koopctl.arrays import Array
 from koopctl.data.rollouts import Rollouts
-from koopctl.errors import DataError
 from koopctl.features.pool import row_keys
 from koopctl.models.window import Window, check_lengths
 
@@ -61,11 +60,14 @@ def ahead(make: Callable[[Block], _T], parts: Iterator[Block]) -> Iterator[tuple
             yield waiting[0], waiting[1].result()
 
 
-def pool(window: Window, rollouts: Rollouts) -> tuple[Array, Array, Array]:
-    """Return about `_POOL` transitions or all of them: (X, U, dQ), chosen by a hash of their values."""
-    keep = _POOL / rollouts.n_samples
+def pool(window: Window, rollouts: Rollouts, weight: Sequence[Array] | None = None) -> tuple[Array, Array, Array]:
+    """Return about `_POOL` transitions that count, or all: (X, U, dQ), chosen by a hash of their values."""
+    n = rollouts.n_samples if weight is None else sum(int(np.count_nonzero(w)) for w in weight)
+    keep = _POOL / n
     chosen = []
-    for X, U, dQ, _ in blocks(window, rollouts):
+    for X, U, dQ, w in blocks(window, rollouts, weight):
+        if w is not None and not w.all():
+            X, U, dQ = X[w > 0.0], U[w > 0.0], dQ[w > 0.0]
         if keep < 1.0:
             keys = row_keys(np.concatenate([X, U], axis=1), np.random.default_rng(0))
             kept = keys < np.uint64(keep * 2.0**64)
@@ -73,28 +75,6 @@ def pool(window: Window, rollouts: Rollouts) -> tuple[Array, Array, Array]:
         chosen.append((X, U, dQ))
     X, U, dQ = (np.concatenate(parts) for parts in zip(*chosen, strict=True))
     return X, U, dQ
-
-
-def check_weight(rollouts: Rollouts, sample_weight: Sequence[Array] | None) -> list[Array] | None:
-    """Return one array (T_i,) an episode, None where nothing is weighted.
-
-    Raises:
-        ShapeError: An array has another length.
-        DataError: A weight is negative, or all are zero.
-    """
-    if sample_weight is None:
-        return None
-    if len(sample_weight) != len(rollouts):
-        raise DataError(f"sample_weight has {len(sample_weight)} entries for {len(rollouts)} episodes; give one each.")
-    weights = []
-    for i, (given, U) in enumerate(zip(sample_weight, rollouts.U, strict=True)):
-        full = np.full(len(U), given) if np.ndim(given) == 0 else given
-        weights.append(as_array(f"sample_weight[{i}]", full, (len(U),)))
-        if (weights[-1] < 0).any():
-            raise DataError(f"sample_weight[{i}] holds a negative weight; a transition counts 0 or more.")
-    if not any(w.any() for w in weights):
-        raise DataError("every sample_weight is zero, which leaves nothing to learn from.")
-    return weights
 
 
 def _merged(parts: list[tuple[Array, Array, Array, Array]], weighted: bool) -> Block:

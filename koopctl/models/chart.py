@@ -14,6 +14,7 @@ from koopctl.arrays import Array
 from koopctl.errors import DataError
 
 _CIRCLE = 1e-3  # largest rms of c^2 + s^2 - 1
+_STILL = 1e-9, 1e-14  # share of its mean, and size (rounding of numbers near 1), up to which a column is constant
 _DEPENDENT = 1e-5  # a column this close (relative) to a combination of others is one; observations are often float32
 
 
@@ -57,7 +58,7 @@ class Chart:
     def detect(cls, Y: Array, names: Sequence[str]) -> Chart:
         """Find angles, dependent and constant columns in observations Y (n, ny)."""
         mean = Y.mean(axis=0)
-        moves = Y.std(axis=0) > 1e-9 * (1.0 + np.abs(mean))
+        moves = Y.std(axis=0) > _STILL[0] * np.abs(mean) + _STILL[1]
         if not moves.any():
             raise DataError("no measured state ever changes; record motion before fitting a model.")
         pairs = _circles(Y, names, np.flatnonzero(moves))

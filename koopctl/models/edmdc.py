@@ -70,7 +70,8 @@ class EDMDc(Model):
                 `predict(relift=False)` better far ahead, at some cost of the first step.
             spectral_radius: Largest modulus the eigenvalues of A may have; None leaves them as fitted. Angles and
                 cyclic coordinates, which add up increments, keep their eigenvalue 1.
-            solver: "cholesky" of the normal equations, "qr" of the data, or "auto": QR where the first loses digits.
+            solver: "cholesky" of the normal equations, "qr" of the data, or "auto": where the normal equations
+                lose the digits, a second pass in whitened coordinates.
             manifold: Detect cos/sin pairs and dependent columns and keep the state on its manifold.
             cyclic: Coordinates the motion does not depend on and the model must not see; "auto" finds them.
         """
@@ -108,6 +109,7 @@ class EDMDc(Model):
 
     def _lay_out(self) -> None:
         scales = (self.mean_, self.scale_, self.gain_, self.u_mean_, self.u_scale_)
+        self._per_scale = 1.0 / self.scale_
         self.layout_ = Layout(self.window_, self.lift_.n_out, self._unseen, *scales)
 
     @property
@@ -122,13 +124,22 @@ class EDMDc(Model):
         Raises:
             ShapeError: x has another width.
         """
-        X = np.atleast_2d(np.asarray(x, dtype=np.float64))
+        given = np.asarray(x, dtype=np.float64)
+        single = given.ndim == 1
+        X = given[None] if single else given
         if X.ndim != 2 or X.shape[1] != self.nx:
             raise ShapeError(f"x has shape {np.shape(x)}, expected ({self.nx},) or (n, {self.nx}); see encode().")
+        layout, nx = self.layout_, X.shape[1]
         W = self.window_.embed(X)
-        psi = self.lift_.transform((W - self.mean_) / self.scale_)
-        Z = np.concatenate([X, W[:, self.layout_.on_circle], psi], axis=1)
-        return Z[0] if np.ndim(x) == 1 else Z
+        S = W - self.mean_
+        S *= self._per_scale
+        Z = np.empty((len(X), layout.nz))  # one array, filled in place: a control loop lifts one state a tick
+        Z[:, :nx] = X
+        features = nx + len(layout.on_circle)
+        if features > nx:
+            Z[:, nx:features] = W[:, layout.on_circle]
+        Z[:, features:] = self.lift_.transform(S)
+        return Z[0] if single else Z
 
     def _problem_size(self) -> tuple[int, int]:
         nu, read = len(self.u_mean_), len(self.layout_.read) + 1

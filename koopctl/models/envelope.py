@@ -8,6 +8,9 @@ import numpy as np
 
 from koopctl.arrays import Array
 
+_STILL = 1e-12, 1e-14  # share of its size, and half width, up to which a box has none ...
+_WIDTH = 1e-9  # ... and is given this one
+
 
 @dataclass(frozen=True)
 class Envelope:
@@ -32,6 +35,7 @@ class Envelope:
 
     def excess(self, W: Array) -> Array:
         """Return how far each sample (n, nw) lies outside, in half widths of the box; 0 inside, (n,)."""
-        half = np.maximum((self.high - self.low) / 2, 1e-9 * (1.0 + np.abs(self.high)))
+        half, size = (self.high - self.low) / 2, np.maximum(np.abs(self.low), np.abs(self.high))
+        half = np.where(half > _STILL[0] * size + _STILL[1], half, _WIDTH * (1.0 + size))
         outside = np.maximum((self.low - W) / half, (W - self.high) / half)
         return np.asarray(outside.max(axis=-1, initial=0.0))

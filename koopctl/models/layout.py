@@ -42,7 +42,7 @@ class Layout:
         """Columns of w that are the cos or sin of an angle, in the order z holds them."""
         return np.sort(self.window.circle[1:].ravel())
 
-    @property
+    @cached_property
     def nz(self) -> int:
         """Length of z."""
         return self.window.nx + len(self.on_circle) + self.n_features

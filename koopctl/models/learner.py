@@ -4,29 +4,30 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Literal, Self, cast
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from koopctl.arrays import Array, as_whole, is_finite
+from koopctl.arrays import Array, as_whole
+from koopctl.data.missing import Missing
 from koopctl.data.rollouts import Rollouts
 from koopctl.data.weaknesses import weaknesses
 from koopctl.errors import DataError, NotFittedError, SamplingTimeError
-from koopctl.models.blocks import Block, ahead, blocks, check_weight, pool
+from koopctl.models.blocks import Block, ahead, blocks, pool
 from koopctl.models.chart import Chart
 from koopctl.models.cyclic import find_cyclic
 from koopctl.models.envelope import Envelope
+from koopctl.models.intake import Weights, check_size, check_weight, counted_parts, counted_rows, faded, joined
 from koopctl.models.probe import Probe
+from koopctl.models.updating import updated
 from koopctl.models.window import Window, check_lengths
 from koopctl.regression.gram import Gram
 from koopctl.regression.recursive import Recursive
-from koopctl.regression.solution import Solution, check_ridge
+from koopctl.regression.solution import Solution, check_forgetting, check_ridge
 from koopctl.regression.triangle import Triangle
-
-_ILL_CONDITIONED = 1e7  # beyond it the normal equations, which square it, keep fewer than two digits
-
-Weights = Sequence[Array] | None
+from koopctl.regression.whitened import Whitened
 
 
 class Learner(BaseEstimator, ABC):
@@ -38,6 +39,7 @@ class Learner(BaseEstimator, ABC):
     manifold: bool
     cyclic: str | Sequence[str]
     cyclic_: tuple[str, ...]
+    horizon: int = 1
     _unseen: np.ndarray
     window_: Window
     dt_: float
@@ -48,7 +50,8 @@ class Learner(BaseEstimator, ABC):
     notes_: tuple[str, ...]
     solution_: Solution
     residual_covariance_: Array
-    _learnt_: Gram | Triangle
+    _learnt_: Gram | Triangle | Whitened
+    _recursive_: Recursive
     _probe_: Probe
 
     def fit(self, rollouts: Rollouts | Iterable[Rollouts], y: None = None, sample_weight: Weights = None) -> Self:
@@ -59,7 +62,8 @@ class Learner(BaseEstimator, ABC):
                 that the whole recording need not fit into memory: its first item fixes coordinates, scales and hidden
                 units, so let it be rich.
             y: Ignored; present for scikit-learn's grammar.
-            sample_weight: How much each transition counts, one array (T_i,) an episode, not negative.
+            sample_weight: How much each transition counts, one array (T_i,) or one number an episode, not negative.
+                What counts nothing does not shape scales and hidden units either.
 
         Raises:
             DataError: The data cannot carry the model (too short, never moving, ...).
@@ -67,11 +71,11 @@ class Learner(BaseEstimator, ABC):
         del y
         self._forget()
         try:
-            if isinstance(rollouts, Iterator):
-                self._stream(rollouts, sample_weight)
-            else:
+            if isinstance(rollouts, Rollouts | Sequence | np.ndarray) or not isinstance(rollouts, Iterable):
                 data = joined(rollouts)
                 self.accumulate(data, sample_weight).solve(data, sample_weight)
+            else:
+                self._stream(iter(rollouts), sample_weight)
         except BaseException:
             self._forget()  # half a fit would pass for a whole one
             raise
@@ -81,8 +85,9 @@ class Learner(BaseEstimator, ABC):
         """Take in rollouts without solving: the first half of `fit`, of which one pass serves many values of ridge."""
         self._check_parameters()
         self._forget()
-        self._begin(rollouts)
-        self._take(rollouts, sample_weight)
+        weight = check_weight(rollouts, sample_weight)
+        self._begin(rollouts, weight)
+        self._take(rollouts, weight)
         return self
 
     def solve(self, rollouts: Rollouts | None = None, sample_weight: Weights = None) -> Self:
@@ -93,11 +98,11 @@ class Learner(BaseEstimator, ABC):
             sample_weight: Its weights.
         """
         solution = self._learnt_.solve(self.ridge)
-        if self.solver == "auto" and rollouts is not None and solution.condition > _ILL_CONDITIONED:
-            triangle, weight = Triangle(*self._problem_size()), check_weight(rollouts, sample_weight)
+        if self.solver == "auto" and rollouts is not None and solution.is_lossy:
+            second, weight = Whitened.after(cast(Gram, self._learnt_)), check_weight(rollouts, sample_weight)
             for (*_, w), (Phi, Y) in ahead(self._regressed, blocks(self.window_, rollouts, weight)):
-                triangle.add(Phi, Y, w)
-            self._learnt_, solution = triangle, triangle.solve(self.ridge)
+                second.add(Phi, Y, w)
+            self._learnt_, solution = second, second.solve(self.ridge)
         self._adopt(solution)
         return self
 
@@ -114,19 +119,24 @@ class Learner(BaseEstimator, ABC):
                 remembers about the last thousand.
         """
         del y
-        if not hasattr(self, "window_"):
-            return self.fit(rollouts, sample_weight=sample_weight)
         self._check_parameters()
+        check_forgetting(forgetting)
         data = joined(rollouts)
+        weight = check_weight(data, sample_weight)
+        if forgetting < 1.0:
+            weight = faded(data, int(self.delays), forgetting, weight)
+        if not hasattr(self, "window_"):
+            return self.fit(data, sample_weight=weight)
         self.check_data(data)
         if not hasattr(self, "_learnt_"):
             raise NotFittedError("this model came without what it learnt from (inside a law's file); fit a new one.")
-        if not is_finite(forgetting) or not 0.0 < forgetting <= 1.0:
-            raise DataError(f"forgetting is {forgetting!r}; it is a factor above 0 and at most 1, such as 0.999.")
         if hasattr(self, "_recursive_"):
-            self._learnt_ = self._recursive_.to_gram(cast(Gram, self._learnt_), self.ridge)
+            self._learnt_ = self._recursive_.to_gram()
             del self._recursive_
-        self._take(data, sample_weight, forgetting)
+        if forgetting < 1.0:
+            self._learnt_.forget(forgetting ** sum(max(len(U) - self.window_.delays, 0) for U in data.U))
+        self._take(data, weight)
+        self._note(data)
         self.solve()
         return self
 
@@ -141,20 +151,13 @@ class Learner(BaseEstimator, ABC):
             u: Input, (nu,).
             x_next: State after, (nx,).
             forgetting: Factor by which earlier knowledge in this direction counts less.
+
+        Raises:
+            DataError: A vector has another length or holds NaN, or the model was fitted over a horizon.
         """
-        window = self._fitted
-        if not hasattr(self, "_recursive_"):
-            learnt = getattr(self, "_learnt_", None)
-            if not isinstance(learnt, Gram):
-                raise NotFittedError("update() goes on from the normal equations; fit with solver='cholesky' first.")
-            self._recursive_ = Recursive.start(learnt, self.ridge)
-        X, U, nxt = (np.atleast_2d(np.asarray(v, dtype=float)) for v in (x, u, x_next))
-        if X.shape != (1, window.nx) or nxt.shape != X.shape or U.shape != (1, window.nu):
-            raise DataError(f"update takes x ({window.nx},), u ({window.nu},) and x_next ({window.nx},).")
-        if not (np.isfinite(X).all() and np.isfinite(U).all() and np.isfinite(nxt).all()):
-            raise DataError("update was given NaN or inf; leave such transitions out.")
-        Phi, Y = self._regression(X, U, window.difference(nxt, X)[:, : window.nq])
-        self._construct(self._refined(self._recursive_.add(Phi[0], Y[0], forgetting)))
+        theta = updated(self, x, u, x_next, forgetting)
+        self.solution_ = replace(self.solution_, theta=theta)
+        self._construct(self._refined(theta))
         self.__dict__.pop("_report_", None)
         return self
 
@@ -174,53 +177,65 @@ class Learner(BaseEstimator, ABC):
             raise DataError("sample_weight needs the rollouts at once; give a list instead of an iterator.")
         self._check_parameters()
         for part in parts:
+            data = joined(part)
             if hasattr(self, "window_"):
-                self.check_data(part)
+                self.check_data(data)
+                self._note(data)
             else:
-                self._begin(joined(part))
-            self._take(part, None)
+                self._begin(data, None)
+            self._take(data, None)
         if not hasattr(self, "window_"):
             raise DataError("the iterator of rollouts is empty; it may have been read before.")
         self.solve()
 
-    def _begin(self, rollouts: Rollouts) -> None:
+    def _begin(self, rollouts: Rollouts, weight: list[Array] | None) -> None:
         """Fix coordinates, scales and hidden units."""
-        chart = Chart.plain(rollouts.x_names)
-        if self.manifold:
-            chart = Chart.detect(np.concatenate(rollouts.X), rollouts.x_names)
+        check_size(rollouts)
+        names = rollouts.x_names
+        chart = Chart.detect(counted_rows(rollouts, weight), names) if self.manifold else Chart.plain(names)
         self.window_ = Window(chart, int(self.delays), rollouts.nu)
         self.dt_, self.u_names_, self.sensors_ = rollouts.dt, rollouts.u_names, rollouts.sensors
-        X, U, dQ = pool(self.window_, rollouts)
+        X, U, dQ = pool(self.window_, rollouts, weight)
+        if not dQ.any():
+            raise DataError("every sample is the same point; record motion before fitting a model.")
         self._hide(find_cyclic(self.cyclic, self.window_, X, U, dQ))
         self._sample(X, U, dQ)
         hidden = tuple(f"the motion does not depend on {name}: the model does not see it." for name in self.cyclic_)
-        self.notes_ = (*rollouts.notes, *weaknesses(rollouts), *chart.describe(), *hidden)
+        self._note(rollouts, *weaknesses(rollouts), *chart.describe(), *hidden)
         self._learnt_ = (Triangle if self.solver == "qr" else Gram)(*self._problem_size())
 
-    def _take(self, rollouts: Rollouts, sample_weight: Weights, forgetting: float = 1.0) -> None:
+    def _note(self, rollouts: Rollouts, *found: str) -> None:
+        """Keep what is known of the data in words; what was missing is counted over all of it."""
+        self._lost_ = getattr(self, "_lost_", {}) | rollouts._lost
+        self._said_ = (*getattr(self, "_said_", getattr(self, "notes_", ())), *rollouts._notes, *found)
+        lost = sum(self._lost_.values(), Missing()).describe()
+        self.notes_ = tuple(dict.fromkeys((*self._said_, lost) if lost else self._said_))
+
+    def _take(self, rollouts: Rollouts, weight: list[Array] | None) -> None:
         """Add rollouts to the normal equations, the envelope and the probe."""
         check_lengths(self.window_.delays, rollouts)
-        weight = check_weight(rollouts, sample_weight)
-        for (X, U, _, w), (Phi, Y) in ahead(self._regressed, blocks(self.window_, rollouts, weight)):
-            if forgetting < 1.0:
-                fading = np.asarray(forgetting ** np.arange(len(X) - 1, -1, -1), dtype=np.float64)
-                self._learnt_.forget(float(fading[0]) * forgetting)
-                w = fading if w is None else w * fading
-            W, box = self.window_.embed(X), Envelope.around(U)
-            known = hasattr(self, "envelope_")
-            self.envelope_ = Envelope.around(W).union(self.envelope_) if known else Envelope.around(W)
-            self.input_range_ = box.union(self.input_range_) if known else box
+        for (X, U, dQ, w), (Phi, Y) in ahead(self._regressed, blocks(self.window_, rollouts, weight)):
             self._learnt_.add(Phi, Y, w)
-        self._take_stretches(rollouts)
-        probe = Probe.of(self.window_, rollouts)
+            counts = slice(None) if w is None or w.all() else w > 0.0
+            self._widen(X[counts], U[counts], dQ[counts])
+        seen = counted_parts(rollouts, weight, self.window_.delays)
+        self._take_stretches(seen)
+        probe = Probe.of(self.window_, seen)
         self._probe_ = probe if not hasattr(self, "_probe_") else self._probe_.joined(probe)
+
+    def _widen(self, X: Array, U: Array, dQ: Array) -> None:
+        """Let the boxes hold states X (n, nx), inputs U (n, nu) and the states that increments dQ (n, nq) lead to."""
+        if len(X):
+            nxt = self.window_.advance(X, X[:, : self.window_.nq] + dQ, U)
+            for name, S in (("envelope_", self.window_.embed(np.concatenate([X, nxt]))), ("input_range_", U)):
+                box = Envelope.around(S)
+                setattr(self, name, box.union(getattr(self, name)) if hasattr(self, name) else box)
 
     def _adopt(self, solution: Solution) -> None:
         """Build the model from a solution of its regression."""
         self.solution_ = solution
-        nq = self.window_.nq
-        gain = np.outer(self.gain_, self.gain_)
-        self.residual_covariance_ = self._learnt_.residual(solution.theta)[:nq, :nq] * gain
+        gain = self.gain_
+        self.residual_covariance_ = self._learnt_.residual(solution.theta[: len(gain)]) * np.outer(gain, gain)
         self._construct(self._refined(solution.theta))
         self.__dict__.pop("_report_", None)
 
@@ -282,14 +297,3 @@ class Learner(BaseEstimator, ABC):
         if not hasattr(self, "window_"):
             raise NotFittedError(f"this {type(self).__name__} is not fitted; call fit(rollouts) first.")
         return self.window_
-
-
-def joined(rollouts: object) -> Rollouts:
-    """Return rollouts as one, which scikit-learn's splitters cut into lists of single episodes.
-
-    Raises:
-        DataError: It is neither.
-    """
-    if isinstance(rollouts, Rollouts | list | tuple):
-        return Rollouts.join(rollouts)
-    raise DataError(f"fit takes Rollouts, not {type(rollouts).__name__}; wrap arrays as Rollouts(X, U, dt).")

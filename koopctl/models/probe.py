@@ -24,7 +24,8 @@ class Probe:
         x0: States at the starts, (n, nx).
         U: Inputs from there on, (n, H, nu).
         truth: Coordinates one to H steps later, (n, H, nq).
-        spread: Standard deviation of each coordinate in all of the data, (nq,).
+        centre: Mean of each coordinate in all of the data, (nq,).
+        variance: Its variance there, (nq,).
         independent: About how many independent samples each coordinate's autocorrelation leaves, (nq,).
         n_transitions: Transitions in the data.
         n_episodes: Episodes in the data.
@@ -34,7 +35,8 @@ class Probe:
     x0: Array
     U: Array
     truth: Array
-    spread: Array
+    centre: Array
+    variance: Array
     independent: Array
     n_transitions: int
     n_episodes: int
@@ -58,33 +60,48 @@ class Probe:
             x0.append(window.encode(Y[: d + 1], U[:d]))
             inputs.append(U[d:])
             truth.append(window.chart.to_coordinates(Y[d + 1 :]))
-        spread, independent = _moments(window, rollouts)
+        centre, variance, independent = _moments(window, rollouts)
         return cls(
             np.array(x0),
             np.array(inputs),
             np.array(truth),
-            spread,
+            centre,
+            variance,
             independent,
             rollouts.n_samples,
             len(rollouts),
             _series(rollouts),
         )
 
+    @property
+    def spread(self) -> Array:
+        """Standard deviation of each coordinate in all of the data, 1 where it does not move, (nq,)."""
+        return np.asarray(np.where(self.variance > 0.0, np.sqrt(self.variance), 1.0))
+
     def joined(self, other: Probe) -> Probe:
-        """Return the probe of both parts of the data; the series is the first one's."""
-        H = min(self.U.shape[1], other.U.shape[1])
-        together = [np.concatenate([a, b]) for a, b in zip(self._stretches(H), other._stretches(H), strict=True)]
+        """Return the probe of both parts of the data; the series is the first one's.
+
+        Stretches are cut to the shorter horizon, unless that would leave less than half of the longer one: then the
+        longer ones stay alone, so that a few single transitions do not end all that is known of longer predictions.
+        """
+        H, longest = sorted(part.U.shape[1] for part in (self, other))
+        parts: tuple[Probe, ...] = (self, other)
+        if 2 * H < longest:
+            parts, H = tuple(part for part in parts if part.U.shape[1] == longest), longest
+        together = [np.concatenate(group) for group in zip(*(part._stretches(H) for part in parts), strict=True)]
         keep = np.unique(np.linspace(0, len(together[0]) - 1, min(_STARTS, len(together[0]))).astype(int))
-        share = self.n_transitions / (self.n_transitions + other.n_transitions)
-        spread = np.sqrt(share * self.spread**2 + (1 - share) * other.spread**2)
         x0, U, truth = (part[keep] for part in together)
+        n = self.n_transitions + other.n_transitions
+        mine, theirs = self.n_transitions / n, other.n_transitions / n
+        apart = other.centre - self.centre
         return Probe(
             x0,
             U,
             truth,
-            spread,
+            self.centre + theirs * apart,
+            mine * self.variance + theirs * other.variance + mine * theirs * apart**2,
             self.independent + other.independent,
-            self.n_transitions + other.n_transitions,
+            n,
             self.n_episodes + other.n_episodes,
             self.series,
         )
@@ -93,14 +110,26 @@ class Probe:
         return self.x0, self.U[:, :H], self.truth[:, :H]
 
 
-def _moments(window: Window, rollouts: Rollouts) -> tuple[Array, Array]:
-    """Return spread and number of independent samples of each coordinate, for a first-order autocorrelation."""
-    Q = [window.chart.to_coordinates(Y) for Y in rollouts.X]
-    spread = np.concatenate(Q).std(axis=0)
-    squares = sum(np.square(window.difference_of_coordinates(q[1:], q[:-1])).sum(axis=0) for q in Q)
-    change = squares / rollouts.n_samples  # E dq^2 = 2 (1 - rho) var
-    rho = np.clip(1.0 - change / np.maximum(2.0 * spread**2, 1e-300), 0.0, 1.0)
-    return np.where(spread > 0, spread, 1.0), np.maximum(rollouts.n_samples * (1.0 - rho) / (1.0 + rho), len(rollouts))
+def _moments(window: Window, rollouts: Rollouts) -> tuple[Array, Array, Array]:
+    """Return mean, variance and number of independent samples of each coordinate.
+
+    The latter for a first-order autocorrelation. One episode after the other, as copies of all data would be large.
+    """
+    first = window.chart.to_coordinates(rollouts.X[0][0])
+    total, squares, steps = np.zeros((3, window.nq))
+    for Y in rollouts.X:
+        q = window.chart.to_coordinates(Y)
+        steps += np.square(window.difference_of_coordinates(q[1:], q[:-1])).sum(axis=0)
+        q -= first  # far from zero the squares would cancel
+        total += q.sum(axis=0)
+        squares += np.square(q).sum(axis=0)
+    count = rollouts.n_samples + len(rollouts)
+    mean = total / count
+    variance = np.maximum(squares / count - mean**2, 0.0)
+    change = steps / rollouts.n_samples  # E dq^2 = 2 (1 - rho) variance
+    rho = np.clip(1.0 - change / np.maximum(2.0 * variance, 1e-300), 0.0, 1.0)
+    independent = np.maximum(rollouts.n_samples * (1.0 - rho) / (1.0 + rho), len(rollouts))
+    return first + mean, variance, independent
 
 
 def _series(rollouts: Rollouts) -> Rollouts:

@@ -47,7 +47,8 @@ class SampledRNN(Model):
             ridge: Penalty of the least squares, relative to regressors of unit size.
             sampling: How pairs of data points are drawn, "gradient" or "uniform".
             activation: "tanh" or "relu".
-            solver: "cholesky" of the normal equations, "qr" of the data, or "auto": QR where the first loses digits.
+            solver: "cholesky" of the normal equations, "qr" of the data, or "auto": where the normal equations
+                lose the digits, a second pass in whitened coordinates.
             manifold: Detect cos/sin pairs and dependent columns and keep the state on its manifold.
             cyclic: Coordinates the motion does not depend on and the model must not see; "auto" finds them.
             random_state: Seed of the sampling.

@@ -8,7 +8,8 @@ import numpy as np
 import scipy.linalg
 
 from koopctl.arrays import Array
-from koopctl.regression.solution import Solution, check_ridge
+from koopctl.errors import DataError
+from koopctl.regression.solution import Solution, check_mergeable, check_ridge, check_samples, unusable
 
 
 class Gram:
@@ -32,20 +33,32 @@ class Gram:
         self.yy = np.zeros((m, m))
 
     def add(self, Phi: Array, Y: Array, weight: Array | None = None) -> Self:
-        """Add samples Phi (n, p), Y (n, m), each counting as often as its weight (n,) says."""
-        if weight is None:
-            self.n += len(Phi)
-        else:
-            self.n += float(weight.sum())
+        """Add samples Phi (n, p), Y (n, m), each counting as often as its weight (n,) says.
+
+        Raises:
+            DataError: A number is not finite, or too large to be squared; nothing was added.
+        """
+        n = float(len(Phi)) if weight is None else float(weight.sum())
+        if weight is not None:
             root = np.sqrt(weight)[:, None]
             Phi, Y = Phi * root, Y * root
-        self.G += Phi.T @ Phi  # numpy sees the transpose and computes one triangle only
+        with np.errstate(over="ignore", invalid="ignore"):
+            G, yy = Phi.T @ Phi, Y.T @ Y  # numpy sees the transpose and computes one triangle only
+            if not np.isfinite(G.trace() + yy.trace()):
+                raise DataError(unusable(Phi, Y))
+        self.G += G
         self.R += Phi.T @ Y
-        self.yy += Y.T @ Y
+        self.yy += yy
+        self.n += n
         return self
 
     def merge(self, other: Gram) -> Self:
-        """Add what another accumulator of the same problem has seen."""
+        """Add what another accumulator of the same problem has seen.
+
+        Raises:
+            ShapeError: The other one is of another kind or size.
+        """
+        check_mergeable(self, other, self.R.shape, getattr(other, "R", self.R).shape)
         self.n += other.n
         self.G += other.G
         self.R += other.R
@@ -68,12 +81,12 @@ class Gram:
             free: How many of the last regressors (the constant) are not penalised.
 
         Raises:
-            DataError: ridge is negative or not finite.
+            DataError: ridge is negative or not finite, or nothing was added.
         """
         check_ridge(ridge)
+        check_samples(self.n)
         system, target = self.information(ridge, free), self.R / self.n
-        penalty = np.full(len(system), ridge)
-        penalty[len(system) - free :] = 0.0
+        penalty = _penalty(len(system), ridge, free)
         norm = float(np.abs(system).sum(axis=0).max(initial=0.0))
         factor, failed = scipy.linalg.lapack.dpotrf(system, lower=1)
         if not failed:
@@ -87,18 +100,25 @@ class Gram:
         keep = values > len(values) * np.finfo(float).eps * values[-1]
         theta = (vectors[:, keep] / values[keep]) @ (vectors[:, keep].T @ target)
         condition = float((values[-1] / values[0]) ** 0.5) if values[0] > 0.0 else np.inf
-        return Solution(np.ascontiguousarray(theta.T), "eigen", condition, float(keep.sum()))
+        effective = keep.sum() - penalty @ np.sum(vectors[:, keep] ** 2 / values[keep], axis=1)
+        return Solution(np.ascontiguousarray(theta.T), "eigen", condition, float(effective))
 
     def information(self, ridge: float, free: int = 1) -> Array:
         """Return G / n + ridge (p, p), the curvature of what `solve` minimises."""
-        penalty = np.full(len(self.G), ridge)
-        penalty[len(self.G) - free :] = 0.0
-        return np.asarray(self.G / self.n + np.diag(penalty))
+        return np.asarray(self.G / self.n + np.diag(_penalty(len(self.G), ridge, free)))
 
     def residual(self, theta: Array) -> Array:
-        """Return the mean outer product (m, m) of the residuals Y - Phi Theta^T."""
-        cross = theta @ self.R
-        return np.asarray((self.yy - cross - cross.T + theta @ self.G @ theta.T) / self.n)
+        """Return the mean outer product (k, k) of the residuals of the first k targets, theta (k, p).
+
+        A difference of large sums: residuals below 1e-8 of the targets are rounding, but never negative.
+        """
+        k = len(theta)
+        cross = theta @ self.R[:, :k]
+        return nonnegative((self.yy[:k, :k] - cross - cross.T + theta @ self.G @ theta.T) / self.n)
+
+    def moments(self) -> tuple[Array, Array, Array]:
+        """Return Phi^T Phi (p, p), Phi^T Y (p, m) and Y^T Y (m, m), to be changed by the caller."""
+        return self.G.copy(), self.R.copy(), self.yy.copy()
 
     def arrays(self) -> dict[str, Array]:
         """Return everything needed to go on later."""
@@ -110,6 +130,19 @@ class Gram:
         gram = cls(*arrays["gram_R"].shape)
         gram.n, gram.G, gram.R, gram.yy = (float(arrays["gram_n"]), *(arrays[f"gram_{k}"] for k in ("G", "R", "yy")))
         return gram
+
+
+def nonnegative(S: Array) -> Array:
+    """Return the nearest positive semidefinite matrix to S, which is one but for rounding."""
+    S = (S + S.T) / 2
+    values, vectors = np.linalg.eigh(S)
+    return S if not len(values) or values[0] >= 0.0 else np.asarray((vectors * np.maximum(values, 0.0)) @ vectors.T)
+
+
+def _penalty(p: int, ridge: float, free: int) -> Array:
+    penalty = np.full(p, float(ridge))
+    penalty[p - free :] = 0.0
+    return penalty
 
 
 def _share_of_penalty(factor: Array, penalty: Array) -> float:

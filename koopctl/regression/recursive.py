@@ -6,57 +6,93 @@ from typing import Self
 
 import numpy as np
 import scipy.linalg
+from scipy.linalg.blas import dsymv, dsyr
 
 from koopctl.arrays import Array
-from koopctl.regression.gram import Gram
+from koopctl.regression.gram import Gram, nonnegative
+from koopctl.regression.triangle import Triangle
+from koopctl.regression.whitened import Whitened
+
+_FLOOR = 1e-12  # share of the mean information that a direction without data and ridge is given
 
 
 class Recursive:
-    """The solution of a ridge regression, kept up to date sample by sample.
+    """The solution of a ridge regression, kept up to date sample by sample in O(p^2).
 
     Forgetting is directional (Cao and Schwartz, "Directional forgetting algorithm based on the decomposition of the
     information matrix", Automatica 36, 2000): of the information R only the part along the new sample is discounted,
-    so that the gain does not wind up while the plant stands still.
+    so that the gain does not wind up while the plant stands still. The sample count and the residuals, which have no
+    direction, are discounted by the mean over all directions, 1 - (1 - forgetting) / p.
 
     Attributes:
         theta: Coefficients, (m, p).
-        R: Information, (p, p).
-        P: Its inverse.
+        n: Samples that count.
+        residual: Sum of squares, with the penalty, that the solution leaves, (m, m).
     """
 
-    def __init__(self, theta: Array, R: Array, P: Array) -> None:
-        """Start from a solution and its information."""
-        self.theta, self.R, self.P = theta, R, P
+    def __init__(self, theta: Array, R: Array, n: float, residual: Array, penalty: Array) -> None:
+        """Start from a solution, its information R (p, p) with the penalty (p,), its count and its residual."""
+        self.theta, self.n, self.residual, self._penalty = theta, n, np.asfortranarray(residual), penalty
+        # Symmetric matrices of which BLAS reads and writes the lower triangle only: they stay symmetric.
+        self._R = np.asfortranarray(R)
+        self._P = np.asfortranarray(scipy.linalg.inv(R))
 
     @classmethod
-    def start(cls, gram: Gram, ridge: float, free: int = 1) -> Self:
-        """Go on from accumulated normal equations."""
-        penalty = np.full(len(gram.G), ridge)
+    def start(cls, learnt: Gram | Triangle | Whitened, ridge: float, free: int = 1) -> Self:
+        """Go on from an accumulated regression."""
+        theta = learnt.solve(ridge, free).theta.copy()
+        G, _, _ = learnt.moments()
+        penalty = np.full(len(G), learnt.n * ridge)
         penalty[len(penalty) - free :] = 0.0
         # A direction the data never moved in would have an infinite gain without a ridge.
-        floor = 1e-12 * float(np.trace(gram.G)) / len(gram.G)
-        R = gram.G + np.diag(np.maximum(gram.n * penalty, floor))
-        P = scipy.linalg.inv(R)
-        return cls(gram.solve(ridge, free).theta.copy(), R, (P + P.T) / 2)
+        floor = _FLOOR * float(np.trace(G)) / len(G)
+        R = G + np.diag(np.maximum(penalty, floor))
+        return cls(theta, R, learnt.n, learnt.n * learnt.residual(theta) + (theta * penalty) @ theta.T, penalty)
+
+    @property
+    def information(self) -> Array:
+        """R, what is known along each direction, (p, p)."""
+        return _full(self._R)
+
+    @property
+    def gain(self) -> Array:
+        """P, the inverse of R, (p, p)."""
+        return _full(self._P)
 
     def add(self, phi: Array, y: Array, forgetting: float = 1.0) -> Array:
         """Take in one sample, phi (p,) and y (m,), and return theta."""
-        informed = self.R @ phi
-        size = float(phi @ informed)
-        if forgetting < 1.0 and size > 0.0:
-            self.P += (1.0 - forgetting) / forgetting / size * np.outer(phi, phi)
-            self.R -= (1.0 - forgetting) / size * np.outer(informed, informed)
-        direction = self.P @ phi
-        gain = direction / (1.0 + float(phi @ direction))
-        self.theta = self.theta + np.outer(y - self.theta @ phi, gain)
-        self.P -= np.outer(gain, direction)
-        self.R += np.outer(phi, phi)
+        if forgetting < 1.0:
+            self._discount(phi, forgetting)
+        direction = dsymv(1.0, self._P, phi, lower=1)
+        scale = 1.0 + float(phi @ direction)
+        error = y - self.theta @ phi
+        self.theta = self.theta + np.outer(error / scale, direction)
+        self._P = dsyr(-1.0 / scale, direction, a=self._P, lower=1, overwrite_a=1)
+        self._R = dsyr(1.0, phi, a=self._R, lower=1, overwrite_a=1)
+        self.residual = dsyr(1.0 / scale, error, a=self.residual, lower=1, overwrite_a=1)
+        self.n += 1.0
         return self.theta
 
-    def to_gram(self, gram: Gram, ridge: float, free: int = 1) -> Gram:
+    def _discount(self, phi: Array, forgetting: float) -> None:
+        informed = dsymv(1.0, self._R, phi, lower=1)
+        size = float(phi @ informed)
+        if size > 0.0:
+            self._P = dsyr((1.0 - forgetting) / forgetting / size, phi, a=self._P, lower=1, overwrite_a=1)
+            self._R = dsyr(-(1.0 - forgetting) / size, informed, a=self._R, lower=1, overwrite_a=1)
+        kept = 1.0 - (1.0 - forgetting) / len(phi)
+        self.n *= kept
+        self.residual *= kept
+
+    def to_gram(self) -> Gram:
         """Return normal equations with this solution, to accumulate blocks again."""
-        renewed = Gram(*gram.R.shape)
-        penalty = np.full(len(gram.G), gram.n * ridge)
-        penalty[len(penalty) - free :] = 0.0
-        renewed.n, renewed.G, renewed.R, renewed.yy = gram.n, self.R - np.diag(penalty), self.R @ self.theta.T, gram.yy
-        return renewed
+        R, whole = self.information, Gram(self.theta.shape[1], len(self.theta))
+        cross = R @ self.theta.T
+        whole.n, whole.R = self.n, cross
+        whole.G = nonnegative(R - np.diag(self._penalty))  # forgetting discounts the penalty, too
+        whole.yy = nonnegative(_full(self.residual) + self.theta @ cross)
+        return whole
+
+
+def _full(lower: Array) -> Array:
+    """Return the symmetric matrix of which the lower triangle is given."""
+    return np.ascontiguousarray(np.tril(lower) + np.tril(lower, -1).T)
