@@ -83,10 +83,8 @@ class Search:
                     trials.append(trial)
                     advance()
         if not any(np.isfinite(trial.score) for trial in trials):
-            reasons = {trial.failed for trial in trials if trial.failed}
-            raise DataError(
-                f"no candidate could be fitted and rolled out: {'; '.join(sorted(r.rstrip('.') for r in reasons)) or 'all diverge'}."
-            )
+            reasons = "; ".join(sorted({trial.failed.rstrip(".") for trial in trials if trial.failed}))
+            raise DataError(f"no candidate could be fitted and rolled out: {reasons or 'all diverge'}.")
         return Trials(tuple(sorted(trials, key=lambda trial: trial.score)), self.horizon, self.relift, len(test))
 
     def _split(self, data: Rollouts, weight: list[Array] | None) -> tuple[Rollouts, list[Array] | None, Rollouts]:

@@ -12,6 +12,7 @@ from sklearn.base import clone
 from koopctl.models.base import Model
 
 _SHOWN = 10
+_FLAT = 1.05  # scores this close are not told apart
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,20 @@ class Trials:
 
     @property
     def best(self) -> Trial:
-        """The trial with the smallest score."""
-        return self.trials[0]
+        """The trial to take: of those like the one with the smallest score, the largest ridge within 5 % of it.
+
+        Where the score is flat in the ridge, chance decides which is smallest, and the larger one is the safer model.
+        """
+        first = self.trials[0]
+        others = {name: value for name, value in first.params.items() if name != "ridge"}
+        alike = [
+            trial
+            for trial in self.trials
+            if trial.template is first.template
+            and trial.score <= _FLAT * first.score
+            and {name: value for name, value in trial.params.items() if name != "ridge"} == others
+        ]
+        return max(alike, key=lambda trial: trial.params["ridge"])
 
     def __str__(self) -> str:
         """Return the best trials as a table."""

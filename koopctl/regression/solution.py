@@ -9,7 +9,7 @@ import numpy as np
 from koopctl.arrays import Array, is_finite
 from koopctl.errors import DataError, ShapeError
 
-_ILL_CONDITIONED = 2.0**26  # of the regressors; the normal equations have its square
+ILL_CONDITIONED = 2.0**26  # of the regressors; the normal equations have its square
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Solution:
     @property
     def is_lossy(self) -> bool:
         """Whether it comes from normal equations whose condition exceeds the range of a double, 1 / eps."""
-        return self.path == "eigen" or (self.path == "cholesky" and self.condition > _ILL_CONDITIONED)
+        return self.path == "eigen" or (self.path == "cholesky" and self.condition > ILL_CONDITIONED)
 
 
 def check_ridge(ridge: object) -> None:

@@ -19,8 +19,9 @@ class Whitened:
     """Normal equations of Phi L^-T, L the shifted Cholesky factor of a first pass over the same data.
 
     The first pass loses directions whose square is below rounding; in the coordinates it gives they are small, not
-    lost, so that the second pass keeps them (shifted Cholesky QR: Fukaya et al., SIAM J. Sci. Comput. 42, 2020). The
-    same verbs as `Gram`; a triangular solve more for each block.
+    lost, so that the second pass keeps them (shifted Cholesky QR: Fukaya et al., SIAM J. Sci. Comput. 42, 2020). That
+    is enough for predictions; coefficients along directions below 1e-10 of the largest keep more digits by `Triangle`.
+    The same verbs as `Gram`; a triangular solve more for each block.
 
     Attributes:
         L: Lower triangular, (p, p).
@@ -84,7 +85,7 @@ class Whitened:
         system, target = self.inner.G / self.inner.n + half @ half.T, self.inner.R / self.inner.n
         factor, failed = scipy.linalg.lapack.dpotrf(system, lower=0)
         reciprocal = 0.0 if failed else float(scipy.linalg.lapack.dtrcon(np.triu(factor) @ self.L.T)[0])
-        if reciprocal > 0.0:
+        if reciprocal > np.finfo(float).eps:  # below, rounding alone decides: 1e15 may stand where 0 belongs
             whitened = scipy.linalg.lapack.dpotrs(factor, target, lower=0)[0]
             shrunk = scipy.linalg.solve_triangular(factor, half, trans="T")
             return Solution(self._back(whitened), "whitened", 1.0 / reciprocal, p - float(np.sum(shrunk**2)))
