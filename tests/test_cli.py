@@ -12,38 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from commands import done, failure, invoke, shell
 
 import koopctl as kc
-from koopctl.cli import app
 from koopctl.errors import DataError
 
-RUNNER = CliRunner()
 TASK = {"target": 0.0, "Q": {"theta": 1.0, "thetadot": 0.1}, "R": 0.001, "u_min": -2.0, "u_max": 2.0, "horizon": 10}
-
-
-def invoke(*arguments: object):
-    """Run koopctl inside this process."""
-    return RUNNER.invoke(app, [str(argument) for argument in arguments])
-
-
-def done(*arguments: object) -> dict:
-    """Run koopctl with --json, which must succeed, and return its one object."""
-    result = invoke(*arguments, "--json")
-    assert result.exit_code == 0, result.stderr
-    assert result.stdout.count("\n") == 1
-    return json.loads(result.stdout, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
-
-
-def failure(*arguments: object, status: int = 1) -> str:
-    """Run koopctl, which must fail with `status` and an empty stdout, and return its last line."""
-    result = invoke(*arguments)
-    assert result.exit_code == status, result.output
-    assert result.stdout == ""
-    assert "Traceback" not in result.stderr
-    if status == 1:
-        assert result.stderr.startswith("koopctl: ") and result.stderr.count("\n") == 1
-    return result.stderr
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +32,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         made = folder / f"{kind}.npz"
         done("design", folder / f"{model}.npz", "--env", "Pendulum-v1", "--kind", kind, "--horizon", 15, "-o", made)
     return folder
-
-
-def shell(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
-    """Run koopctl as a program of its own."""
-    command = [sys.executable, "-m", "koopctl", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
 
 
 # ---------------------------------------------------------------------- from end to end
@@ -116,39 +84,26 @@ def test_fit_on_everything_is_what_python_fits(files, tmp_path):
     assert np.array_equal(kc.load(tmp_path / "m.npz").C_, model.C_)
 
 
-@pytest.mark.parametrize("coupling", ["linear", "bilinear"])
-@pytest.mark.parametrize("lift", ["sampled", "identity"])
-def test_fit_knows_all_kinds_of_edmdc(coupling, lift, files, tmp_path):
-    """Coupling, lift and spectral radius are those of the model in the file."""
-    options = ["--model", "edmdc", "--inputs", coupling, "--lift", lift, "--ridge", 1e-8]
-    said = done("fit", files / "data.npz", *options, "-o", tmp_path / "m.npz")
-    model = kc.load(tmp_path / "m.npz")
-    assert (model.inputs, type(model.lift).__name__) == (
-        coupling,
-        {"sampled": "SampledFeatures", "identity": "Identity"}[lift],
-    )
-    assert said["spectral_radius"] == pytest.approx(np.abs(np.linalg.eigvals(model.A_)).max())
-
-
-def test_fit_in_words_shows_both_roll_outs(files, tmp_path):
-    """A reader sees one step and many steps ahead, re-lifted and linear, seen and unseen."""
-    result = invoke("fit", files / "data.npz", "--model", "edmdc", "-o", tmp_path / "m.npz")
-    for words in (
-        "re-lifted, train",
-        "re-lifted, held-out",
-        "linear, held-out",
-        "spectral radius",
-        "cos and sin of one",
-    ):
-        assert words in result.stdout
-
-
 def test_design_takes_a_task_from_json(files, tmp_path):
     """The law in the file is designed for the task in the file."""
     said = done("design", files / "model.npz", "--task", files / "task.json", "-o", tmp_path / "law.npz")
     assert said["kind"] == "relinearized"
     law = kc.load(tmp_path / "law.npz")
     assert law.task.to_dict() == kc.Task.from_dict(TASK).to_dict() == said["task"]
+
+
+@pytest.mark.parametrize(
+    ("noise", "expected"),
+    [("0.01", [0.01, 0.01]), ("theta=0.01,thetadot=0.1", [0.01, 0.1]), ("theta=0.02", [0.02, np.inf])],
+)
+def test_design_takes_an_observer_from_the_sensor_noise(noise, expected, files, tmp_path):
+    """The law in the file has it: extended by default, lifted where asked for; what is not named is not measured."""
+    for model, options, kind in (("model", (), "extended"), ("edmdc", ("--observer", "lifted"), "lifted")):
+        made = ["design", files / f"{model}.npz", "--env", "Pendulum-v1", "--sensor-noise", noise, *options]
+        assert done(*made, "-o", tmp_path / "law.npz")["observer"] == kind
+        observer = kc.load(tmp_path / "law.npz").observer
+        assert observer.kind == kind
+        assert list(observer.sensor_noise) == expected
 
 
 def test_simulate_records_what_python_simulates(files, tmp_path):
@@ -236,14 +191,14 @@ def test_other_failures_have_status_one(files, tmp_path):
     [
         "collect Pendulum-v1",
         "fit {f}/data.npz --model kalman -o {t}/m",
-        "fit {f}/data.npz --lift identity -o {t}/m",
-        "fit {f}/data.npz --model edmdc --lift identity --n-features 9 -o {t}/m",
         "fit {f}/data.npz --held-out 1 -o {t}/m",
         "fit {f}/data.npz -o {f}/data",
         "fit {f}/data.npz -o {f}/../",
         "design {f}/model.npz -o {t}/law",
         "design {f}/model.npz --env Pendulum-v1 --task {f}/task.json -o {t}/law",
         "design {f}/model.npz --env Pendulum-v1 --task {f}/task.json -o {f}/model.npz",
+        "design {f}/model.npz --env Pendulum-v1 --observer extended -o {t}/law",
+        "design {f}/model.npz --env Pendulum-v1 --sensor-noise little -o {t}/law",
         "simulate Pendulum-v1 {f}/lqr.npz --initial-state up -o {t}/run",
         "compare Pendulum-v1 a={f}/lqr.npz a={f}/lifted.npz",
         "compare Pendulum-v1 {f}/lqr.npz --seeds 5:5",
@@ -374,7 +329,7 @@ def test_help_is_fast_and_loads_nothing_heavy():
         seconds.append(time.perf_counter() - start)
         assert result.stderr.strip() == "0 []"
     assert min(seconds) < 0.5
-    for verb in ("collect", "fit", "design", "simulate", "compare", "export", "demo", "bench"):
+    for verb in ("collect", "import", "fit", "inspect", "design", "simulate", "compare", "export", "demo", "bench"):
         assert verb in result.stdout
 
 
@@ -401,7 +356,7 @@ def test_options_are_called_like_the_arguments(verb, function):
 
     command = next(getattr(m, verb) for m in (recording, designing, closed_loop, shipping) if hasattr(m, verb))
     own = set(inspect.signature(command).parameters) - {"output", "as_json", "report"}
-    extra = {"design": {"env", "horizon"}}.get(verb, set())
+    extra = {"design": {"env", "horizon", "sensor_noise"}}.get(verb, set())
     assert own - extra <= set(inspect.signature(function).parameters)
 
 

@@ -193,7 +193,8 @@ import sys, numpy as np, matplotlib
 before = dict(matplotlib.rcParams)
 from koopctl import plots
 from koopctl.models.scores import PredictionErrors
-plots.plot_errors({"m": PredictionErrors(np.ones(3), np.ones(3), np.ones((3, 1)), 0.1, 1)}).savefig("/dev/null", format="svg")
+errors = PredictionErrors(np.ones(3), np.ones(3), np.ones((3, 1)), 0.1, 1)
+plots.plot_errors({"m": errors}).savefig("/dev/null", format="svg")
 assert "matplotlib.pyplot" not in sys.modules
 assert before == dict(matplotlib.rcParams)
 """

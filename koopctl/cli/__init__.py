@@ -13,6 +13,8 @@ from koopctl import __version__
 from koopctl.cli.closed_loop import compare, simulate
 from koopctl.cli.designing import design
 from koopctl.cli.fitting import fit
+from koopctl.cli.importing import import_recording
+from koopctl.cli.inspecting import inspect
 from koopctl.cli.recording import collect
 from koopctl.cli.shipping import bench, demo, export
 from koopctl.cli.statuses import Verbs
@@ -43,7 +45,9 @@ def _root(
     del version  # its callback has answered
 
 
-for _verb in (collect, fit, design, simulate, compare, export, demo, bench):
+app.command()(collect)
+app.command("import")(import_recording)
+for _verb in (fit, inspect, design, simulate, compare, export, demo, bench):
     app.command()(_verb)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Env = Annotated[str, typer.Argument(help="Gymnasium id, e.g. Pendulum-v1.")]
 Steps = Annotated[int | None, typer.Option(help="Most steps; by default until the environment ends.")]
-Dt = Annotated[float | None, typer.Option(help="Sampling time [s] of an environment that does not say it.")]
+Dt = Annotated[float | None, typer.Option(help="Sampling time \\[s], if the environment does not say it.")]
 
 
 def simulate(

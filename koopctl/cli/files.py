@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
 
 import typer
 
+from koopctl.cli.output import Output
 from koopctl.errors import FileFormatError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from koopctl.task import Task
 
 T = TypeVar("T")
@@ -18,6 +22,12 @@ T = TypeVar("T")
 Target: TypeAlias = Annotated[
     Path, typer.Option("--output", "-o", help="File to write (.npz); an existing one is replaced when all is done.")
 ]
+Picture: TypeAlias = Annotated[
+    Path | None, typer.Option(metavar="FILE.png|svg|pdf", help="Draw the report: errors by horizon, range of the data.")
+]
+
+_PICTURES = (".png", ".svg", ".pdf")
+_DPI = 150
 
 
 def writable(output: Path, *inputs: Path | None) -> Path:
@@ -31,14 +41,29 @@ def writable(output: Path, *inputs: Path | None) -> Path:
     return target
 
 
-def read(path: Path, kind: type[T], what: str, verb: str) -> T:
+def picture(path: Path | None, option: str = "--plot") -> Path | None:
+    """Return the file a picture goes to, refused where its name says no format, before any work is done."""
+    if path is not None and (path.suffix.lower() not in _PICTURES or path.is_dir()):
+        raise typer.BadParameter(f"{path} is no file that ends in {', '.join(_PICTURES)}.", param_hint=option)
+    return path
+
+
+def draw(say: Output, figure: Callable[[], Figure], path: Path | None) -> None:
+    """Write the picture that `figure` draws, where one is wanted."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure().savefig(path, dpi=_DPI)
+        say.say(f"wrote {path}")
+
+
+def read(path: Path, kind: type[T], what: str, *verbs: str) -> T:
     """Return what a file holds, which must be a `kind`.
 
     Args:
         path: The file.
         kind: Class that is expected.
         what: The same in words.
-        verb: The verb that writes such files.
+        verbs: The verbs that write such files.
 
     Raises:
         FileFormatError: It holds something else.
@@ -47,9 +72,8 @@ def read(path: Path, kind: type[T], what: str, verb: str) -> T:
 
     value = load(path)
     if not isinstance(value, kind):
-        raise FileFormatError(
-            f"{path} holds {_in_words(value)}, expected {what}; pass a file written by 'koopctl {verb}'."
-        )
+        writers = " or ".join(f"'koopctl {verb}'" for verb in verbs)
+        raise FileFormatError(f"{path} holds {_in_words(value)}, expected {what}; pass a file written by {writers}.")
     return value
 
 
@@ -81,7 +105,10 @@ def read_task(path: Path) -> Task:
 def _in_words(value: object) -> str:
     from koopctl.controllers.law import Law
     from koopctl.data.rollouts import Rollouts
+    from koopctl.identify.ensemble import Ensemble
+    from koopctl.identify.error_bound import ErrorBound
     from koopctl.models.base import Model
 
-    kinds = {Rollouts: "recorded motion", Model: "a model", Law: "a law"}
+    kinds: dict[type, str] = {Rollouts: "recorded motion", Model: "a model", Law: "a law"}
+    kinds |= {Ensemble: "an ensemble", ErrorBound: "an error bound"}
     return next((words for kind, words in kinds.items() if isinstance(value, kind)), "the record of a run")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from koopctl.cli.files import Target, read, writable
 from koopctl.cli.output import Json, Output
+
+if TYPE_CHECKING:
+    from koopctl.data.rollouts import Rollouts
 
 
 def collect(
@@ -22,7 +25,7 @@ def collect(
     law: Annotated[Path | None, typer.Option(help="Law to run; the excitation is added to its input.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     jobs: Annotated[int, typer.Option(help="Worker processes; -1 takes every core.")] = 1,
-    dt: Annotated[float | None, typer.Option(help="Sampling time [s] of an environment that does not say it.")] = None,
+    dt: Annotated[float | None, typer.Option(help="Sampling time \\[s], if the environment does not say it.")] = None,
     select: Annotated[
         list[str] | None, typer.Option(help="Observation to keep, by name; repeat it, or give 'all'.")
     ] = None,
@@ -56,11 +59,12 @@ def collect(
     interrupted = any(note.startswith("interrupted") for note in data.notes)
     say.say(f"{data}", f"wrote {target}")
     say.notes([note for note in data.notes if not note.startswith("interrupted")])
-    say.result(output=target, interrupted=interrupted, **_described(data))
+    say.result(output=target, interrupted=interrupted, **described(data))
     if interrupted:  # collect's warning has said how many were kept
         raise typer.Exit(1)
 
 
-def _described(data: Any) -> dict[str, Any]:
+def described(data: Rollouts) -> dict[str, Any]:
+    """Return what JSON says of recorded motion."""
     names = {"x_names": data.x_names, "u_names": data.u_names, "sensors": data.sensors, "notes": data.notes}
     return {"episodes": len(data), "n_samples": data.n_samples, "dt": data.dt} | names

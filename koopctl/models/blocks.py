@@ -12,6 +12,7 @@ from koopctl.arrays import Array
 from koopctl.data.rollouts import Rollouts
 from koopctl.features.pool import row_keys
 from koopctl.models.window import Window, check_lengths
+from koopctl.regression.solution import check_samples
 
 _BLOCK = 2048  # samples whose features exist at one time: few enough for the cache, enough for the matrix product
 _POOL = 50_000  # transitions that scales and hidden units are drawn from, at most
@@ -61,7 +62,11 @@ def ahead(make: Callable[[Block], _T], parts: Iterator[Block]) -> Iterator[tuple
 
 
 def pool(window: Window, rollouts: Rollouts, weight: Sequence[Array] | None = None) -> tuple[Array, Array, Array]:
-    """Return about `_POOL` transitions that count, or all: (X, U, dQ), chosen by a hash of their values."""
+    """Return about `_POOL` transitions that count, or all: (X, U, dQ), chosen by a hash of their values.
+
+    Raises:
+        DataError: None counts.
+    """
     n = rollouts.n_samples if weight is None else sum(int(np.count_nonzero(w)) for w in weight)
     keep = _POOL / n
     chosen = []
@@ -74,6 +79,7 @@ def pool(window: Window, rollouts: Rollouts, weight: Sequence[Array] | None = No
             X, U, dQ = X[kept], U[kept], dQ[kept]
         chosen.append((X, U, dQ))
     X, U, dQ = (np.concatenate(parts) for parts in zip(*chosen, strict=True))
+    check_samples(len(X))
     return X, U, dQ
 
 

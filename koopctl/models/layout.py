@@ -89,28 +89,37 @@ class Layout:
         """
         nu, nr = len(self.u_mean), len(self.read)
         theta = theta * self.row_gain[:, None]
-        blocks = np.zeros((len(theta), nu + 1, nr + 1))
-        if bilinear:
-            blocks[:] = theta.reshape(blocks.shape)
-        else:
-            blocks[:, :nu, -1], blocks[:, nu] = theta[:, :nu], theta[:, nu:]
+        if not bilinear:  # nothing of size (nu, nz, nz) is touched: an update in the loop comes through here
+            a, b = theta[:, nu:-1] / self.z_scale, theta[:, :nu] / self.u_scale
+            return self._placed(a, b, theta[:, -1] - a @ self.z_mean - b @ self.u_mean, None)
+        blocks = theta.reshape(len(theta), nu + 1, nr + 1)
         blocks[:, :, :nr] /= self.z_scale
         blocks[:, :, nr] -= blocks[:, :, :nr] @ self.z_mean
         blocks[:, :nu] /= self.u_scale[:, None]
         blocks[:, nu] -= np.einsum("mjr,j->mr", blocks[:, :nu], self.u_mean)
-        return self._placed(blocks)
+        return self._placed(blocks[:, nu, :nr], blocks[:, :nu, nr], blocks[:, nu, nr], blocks[:, :nu, :nr])
 
-    def _placed(self, blocks: Array) -> Matrices:
-        nq, nz, nu, nr = self.window.nq, self.nz, len(self.u_mean), len(self.read)
+    def _placed(self, a: Array, b: Array, offset: Array, n: Array | None) -> Matrices:
+        """Put the learnt rows a (m, nr), b (m, nu), offset (m,) and n (m, nu, nr) where they stand in z."""
+        nq, nz, nu = self.window.nq, self.nz, len(self.u_mean)
         A, B, N, c = np.zeros((nz, nz)), np.zeros((nz, nu)), np.zeros((nu, nz, nz)), np.zeros(nz)
-        A[np.ix_(self.learnt, self.read)] = blocks[:, nu, :nr]
+        A[self.learnt] = self._spread(a)
         A[range(nq), range(nq)] += 1.0
-        B[self.learnt], c[self.learnt] = blocks[:, :nu, nr], blocks[:, nu, nr]
-        for j in range(nu):
-            N[j][np.ix_(self.learnt, self.read)] = blocks[:, j, :nr]
+        B[self.learnt], c[self.learnt] = b, offset
+        if n is not None:
+            for j in range(nu):
+                N[j][self.learnt] = self._spread(n[:, j])
         if self.window.delays:
             self._shift(A, B)
         return A, B, N, c
+
+    def _spread(self, rows: Array) -> Array:
+        """Return rows on what is read (m, nr) as rows on z, (m, nz)."""
+        if len(self.read) == self.nz:
+            return rows
+        wide = np.zeros((len(rows), self.nz))
+        wide[:, self.read] = rows
+        return wide
 
     def _shift(self, A: Array, B: Array) -> None:
         """Older samples move back one place; so do the cos and sin of their angles."""

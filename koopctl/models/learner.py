@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Literal, Self, cast
+from typing import Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -97,9 +97,9 @@ class Learner(BaseEstimator, ABC):
             rollouts: The same data again, to go through once more where the normal equations have lost the digits.
             sample_weight: Its weights.
         """
-        solution = self._learnt_.solve(self.ridge)
-        if self.solver == "auto" and rollouts is not None and solution.is_lossy:
-            second, weight = Whitened.after(cast(Gram, self._learnt_)), check_weight(rollouts, sample_weight)
+        learnt, solution = self._learnt_, self._learnt_.solve(self.ridge)
+        if self.solver == "auto" and rollouts is not None and isinstance(learnt, Gram) and solution.is_lossy:
+            second, weight = Whitened.after(learnt), check_weight(rollouts, sample_weight)
             for (*_, w), (Phi, Y) in ahead(self._regressed, blocks(self.window_, rollouts, weight)):
                 second.add(Phi, Y, w)
             self._learnt_, solution = second, second.solve(self.ridge)
@@ -144,7 +144,7 @@ class Learner(BaseEstimator, ABC):
         """Learn from one transition, recursively; cheap enough for the loop, as nothing is solved anew.
 
         Forgetting acts only in the direction the transition informs about, so that what is not excited is not
-        forgotten (Cao and Schwartz, Automatica 2000).
+        forgotten (Cao and Schwartz, Automatica 2000): p regressors moved alike fade over p / (1 - forgetting) updates.
 
         Args:
             x: State before, (nx,), as `encode` makes it.

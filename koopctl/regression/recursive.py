@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Self
 
 import numpy as np
-import scipy.linalg
 from scipy.linalg.blas import dsymv, dsyr
 
 from koopctl.arrays import Array
@@ -13,7 +12,7 @@ from koopctl.regression.gram import Gram, nonnegative
 from koopctl.regression.triangle import Triangle
 from koopctl.regression.whitened import Whitened
 
-_FLOOR = 1e-12  # share of the mean information that a direction without data and ridge is given
+_FLOOR = 1e-9  # share of the mean information below which a gain is so large that its rounding spoils the others
 
 
 class Recursive:
@@ -21,8 +20,8 @@ class Recursive:
 
     Forgetting is directional (Cao and Schwartz, "Directional forgetting algorithm based on the decomposition of the
     information matrix", Automatica 36, 2000): of the information R only the part along the new sample is discounted,
-    so that the gain does not wind up while the plant stands still. The sample count and the residuals, which have no
-    direction, are discounted by the mean over all directions, 1 - (1 - forgetting) / p.
+    so that the gain does not wind up while the plant stands still; p directions moved alike fade over p / (1 -
+    forgetting) samples. Sample count and residuals, which have no direction, are discounted by the mean over all.
 
     Attributes:
         theta: Coefficients, (m, p).
@@ -33,21 +32,21 @@ class Recursive:
     def __init__(self, theta: Array, R: Array, n: float, residual: Array, penalty: Array) -> None:
         """Start from a solution, its information R (p, p) with the penalty (p,), its count and its residual."""
         self.theta, self.n, self.residual, self._penalty = theta, n, np.asfortranarray(residual), penalty
+        values, vectors = np.linalg.eigh(R)
+        # A direction the data never moved in would have an infinite gain without a ridge.
+        values = np.maximum(values, _FLOOR * float(values.mean()))
         # Symmetric matrices of which BLAS reads and writes the lower triangle only: they stay symmetric.
-        self._R = np.asfortranarray(R)
-        self._P = np.asfortranarray(scipy.linalg.inv(R))
+        self._R = np.asfortranarray((vectors * values) @ vectors.T)
+        self._P = np.asfortranarray((vectors / values) @ vectors.T)
 
     @classmethod
     def start(cls, learnt: Gram | Triangle | Whitened, ridge: float, free: int = 1) -> Self:
         """Go on from an accumulated regression."""
         theta = learnt.solve(ridge, free).theta.copy()
-        G, _, _ = learnt.moments()
-        penalty = np.full(len(G), learnt.n * ridge)
+        penalty = np.full(theta.shape[1], learnt.n * ridge)
         penalty[len(penalty) - free :] = 0.0
-        # A direction the data never moved in would have an infinite gain without a ridge.
-        floor = _FLOOR * float(np.trace(G)) / len(G)
-        R = G + np.diag(np.maximum(penalty, floor))
-        return cls(theta, R, learnt.n, learnt.n * learnt.residual(theta) + (theta * penalty) @ theta.T, penalty)
+        residual = learnt.n * learnt.residual(theta) + (theta * penalty) @ theta.T
+        return cls(theta, learnt.n * learnt.information(ridge, free), learnt.n, residual, penalty)
 
     @property
     def information(self) -> Array:

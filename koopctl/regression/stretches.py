@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Self
 
 import numpy as np
-import scipy.linalg
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy.optimize import minimize
 
 from koopctl.arrays import Array
+from koopctl.regression.levenberg import descend
+from koopctl.regression.multi_step import MultiStep
+from koopctl.regression.stabilised import stabilised
+from koopctl.regression.tails import Tails
 
 _STARTS = 4  # stretches begun within one horizon
-_ITERATIONS = 200
-_BLOCK = 2048
+_EARNED = 0.8  # share of the error on long stretches below which a recursion that grows is taken
+_CHANCE = 1.05  # errors on long stretches that differ by less are the same
+_BLOCK = 1024  # stretches gathered before they enter the moments
 
 
 class Stretches:
@@ -24,7 +27,7 @@ class Stretches:
 
     Attributes:
         n: Stretches seen.
-        G: Mean products of eta, not yet divided by n, (ne, ne).
+        G: Products of eta, (ne, ne).
         T: Products of r_(k+j) with eta, (h, nr, ne).
         rr: Sums of squares of r_(k+j), (h, nr).
     """
@@ -38,32 +41,57 @@ class Stretches:
             horizon: Steps of a stretch.
             measured: How many of the first entries of r are measured; the others are features.
         """
-        self.nr, self.nu, self.horizon, self.measured = nr, nu, horizon, measured
+        self.nr, self.nu, self.horizon = nr, nu, horizon
         ne = nr + nu * horizon + 1
         self.n = 0
         self.G, self.T, self.rr = np.zeros((ne, ne)), np.zeros((horizon, nr, ne)), np.zeros((horizon, nr))
+        self._tails = Tails(horizon, measured)
+        self._waiting: list[tuple[Array, Array]] = []
+        self._count = 0
 
     def add(self, r: Array, v: Array) -> Self:
-        """Add the stretches of an episode r (T + 1, nr), v (T, nu)."""
-        h = self.horizon
-        starts = np.arange(0, len(v) - h + 1, max(1, h // _STARTS))
-        windows = sliding_window_view(v, h, axis=0)  # (T - h + 1, nu, h)
-        for first in range(0, len(starts), _BLOCK):
-            k = starts[first : first + _BLOCK]
-            inputs = windows[k].transpose(0, 2, 1).reshape(len(k), -1)
-            eta = np.concatenate([r[k], inputs, np.ones((len(k), 1))], axis=1)
-            self.n += len(k)
-            self.G += eta.T @ eta
-            for j in range(h):
-                self.T[j] += r[k + j + 1].T @ eta
-                self.rr[j] += np.square(r[k + j + 1]).sum(axis=0)
+        """Add the stretches of an episode r (T + 1, nr), v (T, nu); one shorter than the horizon has none."""
+        if len(v) < self.horizon:
+            return self
+        self._tails.add(r, v)
+        self._waiting.append((r, v))
+        self._count += len(self._starts(len(v)))
+        return self.fold() if self._count >= _BLOCK else self
+
+    def fold(self) -> Self:
+        """Take what was gathered into the moments."""
+        eta, places, offset = [], [], 0
+        for r, v in self._waiting:
+            k = self._starts(len(v))
+            inputs = sliding_window_view(v, self.horizon, axis=0)[k].transpose(0, 2, 1).reshape(len(k), -1)
+            eta.append(np.concatenate([r[k], inputs, np.ones((len(k), 1))], axis=1))
+            places.append(k + offset)
+            offset += len(r)
+        if eta:
+            self._fold(np.concatenate([r for r, _ in self._waiting]), np.concatenate(places), np.concatenate(eta))
+            self._waiting, self._count = [], 0
         return self
 
-    def fit(self, theta: Array, S: Array, E: Array, ridge: float) -> Array:
-        """Return coefficients that minimise the squared errors of 1 to h steps, starting from `theta`.
+    def _fold(self, r: Array, places: np.ndarray, eta: Array) -> None:
+        for first in range(0, len(places), _BLOCK):
+            k, e = places[first : first + _BLOCK], eta[first : first + _BLOCK]
+            self.n += len(k)
+            self.G += e.T @ e
+            for j in range(self.horizon):
+                after = r[k + j + 1]
+                self.T[j] += after.T @ e
+                self.rr[j] += np.square(after).sum(axis=0)
 
-        A nonlinear least squares in few unknowns whose gradient the adjoint recursion gives; limited-memory BFGS, in
-        coordinates in which the one-step problem has unit curvature.
+    def _starts(self, length: int) -> np.ndarray:
+        return np.arange(0, length - self.horizon + 1, max(1, self.horizon // _STARTS))
+
+    def fit(self, theta: Array, S: Array, E: Array, ridge: float) -> Array:
+        """Return coefficients with smaller errors over 1 to h steps, starting from `theta`.
+
+        Every entry of r counts by its spread. The descent is judged on long stretches as well, by the error in what is
+        measured over up to ten horizons: its last step is returned unless an earlier one errs less there by more than
+        chance. A step that grows where the start does not must err a good deal less, else its projection into the
+        circle stands in for it: a short horizon does not see a slowly growing mode, and buys a per cent with it.
 
         Args:
             theta: One-step solution, (m, p), on [v (nu), r (nr), 1].
@@ -71,63 +99,37 @@ class Stretches:
             E: Where theta enters, (nr, m).
             ridge: Penalty on theta, as in the one-step problem.
         """
-        penalty = np.full(theta.shape[1], ridge)
+        problem = self.problem(S, E, ridge)
+        found = descend(problem, theta)
+        allowed = max(1.0, _radius(problem, theta))
+        growing = [trial for trial in found if _radius(problem, trial) > allowed]
+        tame = [trial for trial in found if not any(trial is other for other in growing)]
+        if growing and growing[-1] is found[-1]:
+            projected = stabilised(found[-1], S, E, problem.one_step, self.nu, allowed)
+            if problem.loss(projected) <= problem.loss(theta):
+                tame.append(projected)
+        errors = [self._tails.error(*problem.matrices(trial)) for trial in tame]
+        risky = [self._tails.error(*problem.matrices(trial)) for trial in growing]
+        if growing and min(risky) < _EARNED * min(errors):
+            return growing[int(np.argmin(risky))]
+        good = [trial for trial, error in zip(tame, errors, strict=True) if error <= _CHANCE * min(errors)]
+        return good[-1] if good else theta
+
+    def problem(self, S: Array, E: Array, ridge: float) -> MultiStep:
+        """Return the least-squares problem over 1 to h steps that the moments pose."""
+        self.fold()
+        values, vectors = np.linalg.eigh(self.G / self.n)
+        keep = values > 1e-13 * values[-1]  # in these coordinates nothing cancels
+        unit = np.sqrt(values[keep])
+        targets = self.T / self.n @ (vectors[:, keep] / unit)
+        squares = self.rr / self.n
+        variance = squares.mean(axis=0) - (self.T[:, :, -1] / self.n).mean(axis=0) ** 2
+        weight = 1.0 / (np.maximum(variance, 1e-12) * self.horizon * self.nr)
+        unexplained = float(np.sum(weight * (squares - np.square(targets).sum(axis=-1))))
+        penalty = np.full(S.shape[1], ridge)
         penalty[-1] = 0.0
-        root, targets = self._whitened(ridge)
-        nr, nu = self.nr, self.nu
-        order = [*range(nr, nr + nu), *range(nr), len(root) - 1]  # [v, r, 1] in eta
-        L = scipy.linalg.cholesky(root[order] @ root[order].T + np.diag(np.maximum(penalty, 1e-14)), lower=True)
-        rows, weight = np.linalg.norm(E, axis=0), self._weights()
+        return MultiStep(S, E, vectors[:, keep] * unit, targets, unexplained, weight, penalty)
 
-        def unpack(flat: Array) -> Array:
-            change = scipy.linalg.solve_triangular(L, flat.reshape(theta.shape).T, lower=True, trans="T").T
-            return theta + change / rows[:, None]
 
-        def loss(flat: Array) -> tuple[float, Array]:
-            trial = unpack(flat)
-            value, slope = self._loss(S + E @ trial, weight, root, targets)
-            slope = (E.T @ slope + 2.0 * penalty * trial) / rows[:, None]
-            return value + float(np.sum(penalty * trial**2)), scipy.linalg.solve_triangular(
-                L, slope.T, lower=True
-            ).T.ravel()
-
-        options = {"maxiter": _ITERATIONS, "maxcor": 20, "ftol": 1e-13, "gtol": 1e-12}
-        found = minimize(loss, np.zeros(theta.size), jac=True, method="L-BFGS-B", options=options)
-        return unpack(found.x)
-
-    def _whitened(self, ridge: float) -> tuple[Array, Array]:
-        """Return a root of eta's second moment and the targets in its coordinates, in which nothing cancels."""
-        G = self.G / self.n
-        values, vectors = np.linalg.eigh(G)
-        keep = values > max(ridge, 1e-13) * values[-1]
-        root = vectors[:, keep] * np.sqrt(values[keep])
-        return root, self.T / self.n @ (vectors[:, keep] / np.sqrt(values[keep]))
-
-    def _weights(self) -> Array:
-        """Measured entries count by their spread; the features together count as much as one of them."""
-        mean = self.T[:, :, -1].sum(axis=0) / (self.n * self.horizon)
-        variance = np.maximum(self.rr.sum(axis=0) / (self.n * self.horizon) - mean**2, 1e-12)
-        weight = 1.0 / variance
-        weight[self.measured :] /= max(self.nr - self.measured, 1)
-        return np.asarray(weight / self.horizon)
-
-    def _loss(self, M: Array, weight: Array, root: Array, targets: Array) -> tuple[float, Array]:
-        """Return the weighted mean square error over 1 to h steps, but for a constant, and its slope by M = [B, A, c]."""
-        h, nr, nu = self.horizon, self.nr, self.nu
-        B, A, c = M[:, :nu], M[:, nu : nu + nr], M[:, -1:]
-        with np.errstate(over="ignore", invalid="ignore"):
-            maps = np.empty((h + 1, nr, root.shape[1]))
-            maps[0] = root[:nr]
-            for j in range(h):
-                maps[j + 1] = A @ maps[j] + B @ root[nr + j * nu : nr + (j + 1) * nu] + c @ root[-1:]
-            errors = maps[1:] - targets
-            value = float(np.einsum("i,jie->", weight, errors**2))
-            slope, back = np.zeros_like(M), np.zeros_like(maps[0])
-            for j in range(h - 1, -1, -1):
-                back = 2.0 * weight[:, None] * errors[j] + A.T @ back
-                slope[:, :nu] += back @ root[nr + j * nu : nr + (j + 1) * nu].T
-                slope[:, nu : nu + nr] += back @ maps[j].T
-                slope[:, -1] += back @ root[-1]
-        if not (np.isfinite(value) and np.isfinite(slope).all()):
-            return 1e300, np.zeros_like(M)
-        return value, slope
+def _radius(problem: MultiStep, theta: Array) -> float:
+    return float(np.abs(np.linalg.eigvals(problem.matrices(theta)[0])).max())
