@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import done, failure, invoke, shell
+from commands import RUNNER, done, failure, invoke, shell
 
 import koopctl as kc
 from koopctl.errors import DataError
@@ -358,6 +358,25 @@ def test_options_are_called_like_the_arguments(verb, function):
     own = set(inspect.signature(command).parameters) - {"output", "as_json", "report"}
     extra = {"design": {"env", "horizon", "sensor_noise"}}.get(verb, set())
     assert own - extra <= set(inspect.signature(function).parameters)
+
+
+def test_too_little_memory_is_one_line():
+    """Whoever asks for a hundred thousand features gets a remedy, no traceback."""
+    import typer
+
+    from koopctl.cli.statuses import Verbs
+
+    app = typer.Typer(cls=Verbs)
+    app.callback()(lambda: None)
+
+    @app.command()
+    def hungry() -> None:
+        np.empty((1 << 40, 1 << 10))
+
+    result = RUNNER.invoke(app, ["hungry"])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("koopctl: not enough memory (Unable to allocate 8.00 PiB")
+    assert result.stderr.count("\n") == 1 and "fewer features" in result.stderr
 
 
 def test_errors_of_our_own_are_not_swallowed():

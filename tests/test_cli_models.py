@@ -167,6 +167,34 @@ def test_a_search_prints_its_table_and_no_bar_where_nobody_watches(files, tmp_pa
     assert "depth" in said and "n_features" in said
 
 
+# ---------------------------------------------------------------------- closed loop
+def test_the_law_that_ran_can_be_given(files, tmp_path):
+    """With the controller the model is the one that Python corrects, not the one of plain least squares."""
+    model = kc.load(files / "rnn.npz")
+    law = kc.LQR(model, kc.Task(target=0.0, Q=1.0, R=1.0, u_min=-1.0, u_max=1.0))
+    law.save(tmp_path / "law.npz")
+    rng = np.random.default_rng(0)
+    X, U = [], []
+    for _ in range(10):
+        law.reset()
+        x, Y, V = rng.uniform(-1, 1, 2), [], []
+        for _ in range(40):
+            Y.append(x + rng.normal(0.0, 0.05, 2))
+            V.append(law(Y[-1])[0] + rng.uniform(-0.3, 0.3, 2))
+            x = model.step(x, V[-1])
+        X.append(np.array(Y))
+        U.append(np.array(V[:-1]))
+    data = kc.Rollouts(X, U, model.dt, ["pos", "vel"], ["push", "nudge"])
+    data.save(tmp_path / "loop.npz")
+    options = ["--model", "edmdc", "--lift", "identity", "--held-out", 0, "--feedback", tmp_path / "law.npz"]
+    said = done("fit", tmp_path / "loop.npz", *options, "-o", tmp_path / "m.npz")
+    found = kc.load(tmp_path / "m.npz").A_
+    plain, corrected = (kc.fit(data, kc.EDMDc(kc.Identity()), feedback=given).A_ for given in (None, law))
+    assert found == pytest.approx(corrected, abs=1e-9)
+    assert np.abs(found - plain).max() > 0.01
+    assert any("controller was given" in note for note in said["notes"])
+
+
 # ---------------------------------------------------------------------- pictures
 def signature(path: Path) -> str:
     """Return what kind of picture a file holds, by its first bytes."""

@@ -137,6 +137,9 @@ def test_the_readmes_models_are_what_the_text_says(readme_session):
     assert str(searched["chosen"].search_) in said
     assert len(searched["chosen"].search_.trials) == 19 * 3
     assert searched["lifted"].inputs in ("linear", "bilinear")
+    _, said = readme_session.after("feedback=hold")
+    biased, found = map(float, said.split())
+    assert abs(biased - 1.13) < 0.01 and abs(found - 1.20) < 0.01
     spectrum, said = readme_session.after("kc.spectrum(")
     assert said.strip() == spectrum["spectrum"].table(by="amplitude")
     bounded, _ = readme_session.after("kc.error_bound(")

@@ -33,7 +33,7 @@ def score(
             errors.append(window.difference(path[1:], X[k + 1 : k + 1 + horizon])[:, : window.nq])
     spread = np.concatenate([window.chart.to_coordinates(Y) for Y in train.X]).std(axis=0)
     share = np.sqrt(np.mean(np.mean(np.square(errors), axis=0) / spread**2, axis=1))
-    return float(np.exp(np.mean(np.log(share))))
+    return float(np.exp(np.mean(np.log(np.maximum(share, 1e-9)))))
 
 
 @pytest.mark.parametrize("relift", [True, False])
@@ -43,7 +43,7 @@ def score(
     ids=["network", "edmd"],
 )
 def test_it_finds_what_brute_force_finds(model, widths, data, relift):
-    """Each ridge and width fitted anew on the same split: the same scores to 1e-8, hence the same choice."""
+    """Each ridge and width fitted anew on the same split: the same scores to 1e-8; of ridges alike the largest."""
     data = data(6, 30)
     grid = {widths: [8, 40], "ridge": RIDGES}
     trials = quiet(grid, horizon=6, held_out=0.3, relift=relift, seed=3).run(data, [model])
@@ -51,9 +51,12 @@ def test_it_finds_what_brute_force_finds(model, widths, data, relift):
     assert trials.n_held_out == len(test) == 2 and len(trials.trials) == 12
     for trial in trials.trials:
         by_hand = score(clone(model).set_params(**trial.params).fit(train), train, test, 6, relift)
-        assert trial.score == pytest.approx(by_hand, rel=1e-8) or by_hand > 1e6
-    assert trials.best.score == min(trial.score for trial in trials.trials)
+        assert trial.score == pytest.approx(by_hand, rel=1e-8)
     assert [trial.score for trial in trials.trials] == sorted(trial.score for trial in trials.trials)
+    least, best = trials.trials[0], trials.best
+    alike = [t.params["ridge"] for t in trials.trials if t.params[widths] == least.params[widths]
+             and t.score <= 1.02 * least.score]  # fmt: skip
+    assert best.params == {widths: least.params[widths], "ridge": max(alike)}
 
 
 def test_the_best_is_fitted_to_all_of_the_data():
@@ -132,12 +135,11 @@ def test_the_default_search_varies_ridge_and_width():
     trials = quiet(horizon=5).run(
         data, [kc.SampledRNN(30), kc.EDMDc(), kc.EDMDc(kc.ThinPlate(15)), kc.EDMDc(kc.Identity())]
     )
-    tried = {(t.kind, str(t.params.get("lift", "")), *(v for k, v in t.params.items() if k.endswith(("features", "centers"))))
-             for t in trials.trials}  # fmt: skip
+    tried = {(t.kind, *(str(v) for k, v in t.params.items() if k != "ridge")) for t in trials.trials}
     assert len({trial.params["ridge"] for trial in trials.trials}) >= 15
-    assert {key[2] for key in tried if key[0] == "SampledRNN"} == {10, 30, 48}
-    assert {key[1] for key in tried if "Sampled" in key[1]} == {f"SampledFeatures(n_features={n})" for n in (33, 48)}
-    assert {key[2] for key in tried if key[0] == "EDMDc" and len(key) == 3} == {10, 15, 45}
+    lifts = {f"SampledFeatures(n_features={n})" for n in (33, 48)} | {"10", "15", "45"}
+    assert {key[1] for key in tried if key[0] == "SampledRNN"} == {"10", "30", "48"}
+    assert {key[1] for key in tried if key[0] == "EDMDc" and len(key) == 2} == lifts and ("EDMDc",) in tried
     best = kc.fit(
         data, [kc.SampledRNN(30), kc.EDMDc(kc.Polynomial(3), inputs="bilinear")], search=quiet({"ridge": [1e-9]})
     )
@@ -176,10 +178,9 @@ def test_a_grid_is_checked(grid, error, said):
 
 def test_when_nothing_works_the_reasons_are_told():
     """Each of them once."""
-    with pytest.raises(DataError, match=r"fitted and rolled out: activation='sine'.*; n_features is 0.*1\.$"):
-        grid = {"n_features": [0, 5], "activation": ["sine"], "ridge": [1e-3, 1e-6]}
-        quiet(grid).run(oscillator(), [kc.SampledRNN(), kc.SampledRNN(0)])
-        quiet({"ridge": [1.0]}).run(oscillator(), [kc.SampledRNN(0), kc.SampledRNN(activation="sine")])
+    with pytest.raises(DataError, match=r"rolled out: activation='sine'.* uniform; n_features is 0; it .* >= 1\.$"):
+        models = [kc.SampledRNN(0), kc.SampledRNN(0, delays=1), kc.SampledRNN(activation="sine")]
+        quiet({"ridge": [1.0, 1e-3]}).run(oscillator(), models)
     with pytest.raises(DataError, match="no models to try"):
         quiet().run(oscillator(), [])
 
@@ -241,6 +242,6 @@ def test_models_follow_scikit_learns_grammar():
     twin.set_params(lift__n_features=9, ridge=0.5)
     assert twin.lift.n_features == 9 and twin.get_params()["ridge"] == 0.5 and model.lift.n_features == 7
     scores = cross_val_score(kc.SampledRNN(30, ridge=1e-8), oscillator(8, 40), cv=4)
-    assert scores.shape == (4,) and (scores > 0.9).all()
+    assert scores.shape == (4,) and (scores > 0.85).all()
     with pytest.raises(KoopctlError):
         cross_val_score(kc.SampledRNN(30), np.zeros((8, 2)), cv=2, error_score="raise")

@@ -72,6 +72,10 @@ def fit(
     search_linear: Annotated[
         bool | None, typer.Option("--search-linear", help="Judge the linear recursion, the one the law lifted uses.")
     ] = None,
+    feedback: Annotated[
+        Path | None,
+        typer.Option(help="Law that ran while the data was recorded, where its inputs answered sensor noise."),
+    ] = None,
     held_out: Annotated[
         float, typer.Option(min=0.0, max=0.9, help="Share of the episodes kept from fit and search, to score it on.")
     ] = 0.1,
@@ -87,14 +91,14 @@ def fit(
     The scores are those of the model in the file, which never sees the held-out episodes; --held-out 0 uses all.
     """
     say = Output(as_json)
-    target, drawing = writable(output, data), picture(plot)
+    target, drawing = writable(output, data, feedback), picture(plot)
     shared = {"delays": delays, "ridge": ridge, "solver": solver, "manifold": manifold}
     recursion = {"inputs": inputs, "horizon": horizon, "spectral_radius": spectral_radius}
     drawn = {"sampling": sampling, "activation": activation}
     wanted = Wanted(model, tuple(lift or ()), random_state, shared, recursion, drawn, n_features, degree)
     unfitted, plan = wanted.unfitted(), search_of(search, search_horizon, search_linear, progress)
     check_not_searched(plan, ridge)
-    _learn(say, data, target, drawing, unfitted, plan, held_out, score_horizon)
+    _learn(say, data, target, drawing, unfitted, plan, feedback, held_out, score_horizon)
 
 
 def _learn(
@@ -104,16 +108,19 @@ def _learn(
     drawing: Path | None,
     unfitted: Model,
     plan: Search | None,
+    feedback: Path | None,
     held_out: float,
     score_horizon: int,
 ) -> None:
+    from koopctl.controllers.law import Law
     from koopctl.data.rollouts import Rollouts
     from koopctl.identify.fitting import fit as learn
 
+    law = None if feedback is None else read(feedback, Law, "a law", "design")  # type: ignore[type-abstract]
     train, test = _split(read(data, Rollouts, "recorded motion", "collect", "import"), held_out)
     with say.working("fitting") if plan is None or not plan.progress else nullcontext():
         start = time.perf_counter()
-        fitted = learn(train, unfitted, search=plan)
+        fitted = learn(train, unfitted, search=plan, feedback=law)
         seconds = time.perf_counter() - start
     fitted.save(target)
     say.say(f"{type(fitted).__name__} fitted to {train.n_samples} transitions in {seconds:.2f} s", f"wrote {target}")

@@ -28,6 +28,8 @@ class Verbs(TyperGroup):
             raise  # the reader of our output has left; typer ends quietly
         except OSError as error:
             fail(_in_words(error))
+        except MemoryError as error:
+            fail(f"not enough memory ({str(error) or 'nothing more is known'}); take fewer features, delays or jobs.")
         except KoopctlError as error:
             fail(str(error))
 

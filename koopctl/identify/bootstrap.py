@@ -103,7 +103,8 @@ def _mixed(parts: Sequence[Accumulator], weights: Array) -> Accumulator:
 
 
 def _mixed_stretches(parts: Sequence[Stretches | None], counts: np.ndarray) -> Stretches:
-    taken = [(part, int(count)) for part, count in zip(parts, counts, strict=True) if part is not None and count]
+    pairs = zip(parts, counts, strict=True)
+    taken = [(part.fold(), int(count)) for part, count in pairs if part is not None and count]
     if not any(part.n for part, _ in taken):
         raise DataError(
             "a resample of the episodes holds none as long as the model's horizon; record longer episodes, lower the "
@@ -114,6 +115,7 @@ def _mixed_stretches(parts: Sequence[Stretches | None], counts: np.ndarray) -> S
     whole.G, whole.T, whole.rr = (
         np.asarray(sum(count * getattr(part, name) for part, count in taken)) for name in ("G", "T", "rr")
     )
+    whole._tails = whole._tails.joined([part._tails for part, _ in taken[1:]])
     return whole
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from koopctl.regression.solution import check_ridge
 _RIDGES = tuple(10.0**k for k in range(-2, -21, -1))
 _STARTS = 200
 _SHARE = 5  # transitions a feature of the default widths needs
+_DEFAULT = 100  # features of EDMDc's own lift
 
 _Setting = tuple[Model, dict[str, Any], list[float]]
 
@@ -47,7 +49,7 @@ class Search:
         held_out: Share of the episodes to judge on; the last part of the motion where there is only one episode.
         relift: Judge the re-lifted roll-out, or with False the linear recursion that `LiftedMPC` uses.
         seed: Seed of the split.
-        progress: Draw a bar on stderr.
+        progress: Draw a bar on stderr; by default only where stderr is a terminal.
     """
 
     grid: Mapping[str, Sequence[Any]] | None = None
@@ -55,7 +57,7 @@ class Search:
     held_out: float = 0.25
     relift: bool = True
     seed: int = 0
-    progress: bool = field(default=True, repr=False)
+    progress: bool | None = field(default=None, repr=False)
 
     def run(self, data: Rollouts, candidates: Model | Sequence[Model], sample_weight: Weights = None) -> Trials:
         """Try everything and return the trials, the best first.
@@ -76,7 +78,8 @@ class Search:
         settings = self._settings(models, train)
         most = _most_delays(settings, test, self.horizon)
         trials: list[Trial] = []
-        with progress_bar("searching", sum(len(ridges) for *_, ridges in settings), self.progress) as advance:
+        shown = sys.stderr.isatty() if self.progress is None else self.progress
+        with progress_bar("searching", sum(len(ridges) for *_, ridges in settings), shown) as advance:
             for model, params, ridges in settings:
                 judge = _Judge(test, self.horizon, self.relift, most)
                 for trial in _tried(model, params, ridges, train, weight, judge):
@@ -187,7 +190,7 @@ def _default_grid(model: Model, train: Rollouts) -> dict[str, Sequence[Any]]:
         if name.split("__")[-1] in ("n_features", "n_centers") and isinstance(value, int | np.integer):
             return grid | {name: widths(int(value))}
     if "lift" in params and params["lift"] is None:  # the default lift
-        grid["lift"] = [SampledFeatures(width) for width in widths(SampledFeatures().n_features)]
+        grid["lift"] = [SampledFeatures(width) for width in widths(_DEFAULT)]
     return grid
 
 

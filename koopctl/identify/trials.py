@@ -12,7 +12,8 @@ from sklearn.base import clone
 from koopctl.models.base import Model
 
 _SHOWN = 10
-_FLAT = 1.05  # scores this close are not told apart
+_EXACT = 1e-9  # share of the spread below which an error is rounding, and not one candidate better than another
+_FLAT = 1.02  # scores this close are not told apart
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Trial:
     def score(self) -> float:
         """Geometric mean of the errors; inf where it failed or ran away."""
         values = np.array(self.errors)
-        return float(np.exp(np.mean(np.log(np.maximum(values, 1e-300))))) if np.isfinite(values).all() else np.inf
+        return float(np.exp(np.mean(np.log(np.maximum(values, _EXACT))))) if np.isfinite(values).all() else np.inf
 
     def model(self) -> Model:
         """Return an unfitted model with these parameters."""
@@ -63,7 +64,7 @@ class Trials:
 
     @property
     def best(self) -> Trial:
-        """The trial to take: of those like the one with the smallest score, the largest ridge within 5 % of it.
+        """The trial to take: of those like the one with the smallest score, the largest ridge within 2 % of it.
 
         Where the score is flat in the ridge, chance decides which is smallest, and the larger one is the safer model.
         """

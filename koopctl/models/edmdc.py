@@ -165,14 +165,14 @@ class EDMDc(Model):
             self._stretches_ = Stretches(len(self.layout_.read), self.window_.nu, self.horizon, measured)
         d, layout = self.window_.delays, self.layout_
         for Y, U in rollouts:
-            if len(U) > d + self.horizon:
+            if len(U) >= d + self.horizon:
                 Z = self.lift_state(self.window_.states(Y, U))[:, layout.read]
                 self._stretches_.add((Z - layout.z_mean) / layout.z_scale, (U[d:] - self.u_mean_) / self.u_scale_)
 
     def _refined(self, theta: Array) -> Array:
         """Go on from one-step least squares to the horizon and the spectral radius that are asked for."""
         if self.horizon > 1:
-            if not hasattr(self, "_stretches_"):
+            if not self._stretches_.fold().n:
                 raise DataError(f"no episode holds {self.horizon} steps beyond the delays; lower horizon.")
             theta = self._stretches_.fit(theta, *self.layout_.recursion, self.ridge)
         if self.spectral_radius is not None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from koopctl.models.feedback_signs import feedback_signs
 from koopctl.models.scores import errors_on
-from koopctl.regression.solution import ILL_CONDITIONED
+from koopctl.regression.solution import ILL_CONDITIONED, INSTRUMENTAL
 
 if TYPE_CHECKING:
     from koopctl.models.base import Model
@@ -89,7 +89,7 @@ class FitReport:
             spectral_radius=model.spectral_radius_of_fit(),
             envelope=_envelope(model),
             notes=model.notes_,
-            warnings=tuple(feedback_signs(model, probe)),
+            warnings=() if solution.path == INSTRUMENTAL else tuple(feedback_signs(model, probe)),
             has_recursion=model.get_params(deep=False).get("inputs") == "linear",
         )
         return replace(report, warnings=(*report.warnings, *report._judge()))

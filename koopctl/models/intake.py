@@ -29,7 +29,8 @@ def joined(rollouts: object) -> Rollouts:
 def check_size(rollouts: Rollouts) -> None:
     """Raise a DataError where a value is so large that sums of its squares leave the range of doubles."""
     for arrays, names in ((rollouts.X, rollouts.x_names), (rollouts.U, rollouts.u_names)):
-        largest = np.max([np.abs(array).max(axis=0, initial=0.0) for array in arrays], axis=0)
+        ends = [(array.min(axis=0), array.max(axis=0)) for array in arrays]
+        largest = np.abs(ends).max(axis=(0, 1))
         for name, value in zip(names, largest, strict=True):
             if value > _LARGEST:
                 raise DataError(f"{name} reaches {value:.3g}, which cannot be squared; choose larger units.")

@@ -21,7 +21,7 @@ from koopctl.models.cyclic import find_cyclic
 from koopctl.models.envelope import Envelope
 from koopctl.models.intake import Weights, check_size, check_weight, counted_parts, counted_rows, faded, joined
 from koopctl.models.probe import Probe
-from koopctl.models.updating import updated
+from koopctl.models.updating import NO_SUMS, updated
 from koopctl.models.window import Window, check_lengths
 from koopctl.regression.gram import Gram
 from koopctl.regression.recursive import Recursive
@@ -129,7 +129,7 @@ class Learner(BaseEstimator, ABC):
             return self.fit(data, sample_weight=weight)
         self.check_data(data)
         if not hasattr(self, "_learnt_"):
-            raise NotFittedError("this model came without what it learnt from (inside a law's file); fit a new one.")
+            raise NotFittedError(NO_SUMS)
         if hasattr(self, "_recursive_"):
             self._learnt_ = self._recursive_.to_gram()
             del self._recursive_

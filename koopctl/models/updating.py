@@ -15,6 +15,8 @@ from koopctl.regression.solution import check_forgetting, unusable
 if TYPE_CHECKING:
     from koopctl.models.learner import Learner
 
+NO_SUMS = "this model came without what it learnt from (a law's file, or corrected for feedback); fit a new one."
+
 
 def updated(model: Learner, x: ArrayLike, u: ArrayLike, x_next: ArrayLike, forgetting: float) -> Array:
     """Return the coefficients (m, p) after one more transition, and widen the model's boxes to hold it.
@@ -37,7 +39,7 @@ def updated(model: Learner, x: ArrayLike, u: ArrayLike, x_next: ArrayLike, forge
         raise DataError("update was given NaN or inf; leave such transitions out.")
     if not hasattr(model, "_recursive_"):
         if not hasattr(model, "_learnt_"):
-            raise NotFittedError("this model came without what it learnt from (inside a law's file); fit a new one.")
+            raise NotFittedError(NO_SUMS)
         model._recursive_ = Recursive.start(model._learnt_, model.ridge)
     dQ = window.difference(nxt, X)[:, : window.nq]
     Phi, Y = model._regression(X, U, dQ)

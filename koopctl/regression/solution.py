@@ -9,7 +9,9 @@ import numpy as np
 from koopctl.arrays import Array, is_finite
 from koopctl.errors import DataError, ShapeError
 
-ILL_CONDITIONED = 2.0**26  # of the regressors; the normal equations have its square
+ILL_CONDITIONED = 2.0**25  # of the regressors; the normal equations have its square, a rank lost to rounding 2^26
+
+INSTRUMENTAL = "instrumental variables"
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Solution:
     Attributes:
         theta: Coefficients, (m, p).
         path: How it was found: "cholesky" or "eigen" of the normal equations, "whitened" where a second pass made them
-            again in better coordinates, "qr" or "svd" of the data itself.
+            again in better coordinates, "qr" or "svd" of the data itself, or by instrumental variables.
         condition: Condition number of the penalised regressors (2-norm for eigen and svd, otherwise estimated in the
             1-norm); the normal equations have its square, so they cannot tell more than about 1e8.
         effective: Effective number of regressors, tr(G (G + n ridge)^-1): what the penalty leaves of p.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from zlib import crc32
 
 import numpy as np
@@ -36,8 +37,18 @@ class Tails:
                 self._kept.sort(key=lambda tail: tail[0])
                 del self._kept[_KEPT:]
 
+    def joined(self, others: Sequence[Tails]) -> Tails:
+        """Return the tails of several parts of the data."""
+        whole = Tails(self.horizon, self.measured)
+        whole._kept = sorted((tail for part in (self, *others) for tail in part._kept), key=lambda tail: tail[0])[
+            :_KEPT
+        ]
+        return whole
+
     def error(self, A: Array, B: Array) -> float:
         """Return the mean square error of the roll-outs of r+ = A r + B [v, 1]; inf where they overflow."""
+        if not self._kept:
+            return 0.0
         longest_first = sorted(self._kept, key=lambda tail: -len(tail[2]))
         R, total = np.array([tail[1] for tail in longest_first]), 0.0
         lengths = np.array([len(tail[2]) for tail in longest_first])
