@@ -14,7 +14,8 @@ from koopctl.errors import DataError
 
 _MARGIN = 1e-9  # relative distance inside the circle that is aimed at
 _NEAR = 0.1  # eigenvalues this close to the circle are kept from leaving it while others are moved in
-_EVALUATIONS = 60  # spectra that are computed, at most
+_EVALUATIONS = (60, 240)  # spectra that are computed, at most: the first of large problems, the second of small ones
+_LARGE = 20_000  # evaluations times states from which on a problem is a large one
 _SAME = 1e-4  # relative gain in the loss below which the search ends
 _CUTS = 3  # times a step is quartered before the next one is kept closer
 
@@ -99,7 +100,8 @@ class _Projection:
         if np.linalg.matrix_rank(self.E) == len(self.E):
             best = self._better(best, self._clipped())
         unit, evaluations = 1e-8 * float(self._spectrum[0][-1]), 0
-        while evaluations < _EVALUATIONS:
+        most = int(np.clip(_LARGE // len(self.E), *_EVALUATIONS))
+        while evaluations < most:
             target, multiplier = self._target(here.D, damping)
             penalty = max(penalty, 4.0 * multiplier)
             reached, tried = self._descent(here, target, penalty)
@@ -178,15 +180,12 @@ class _Projection:
         return self._completed(D, (factor * A * T / T[:, None] - A)[learnt], learnt)
 
     def _clipped(self) -> Array:
-        """Return the change that cuts the diagonal blocks of A's real Schur form back to the circle."""
+        """Return the change that cuts the diagonal of A's Schur form back to the circle."""
         A = self.recursion(np.zeros_like(self.theta))
-        T, Q = scipy.linalg.schur(A)
-        i = 0
-        while i < len(T):
-            block = slice(i, i + (2 if i + 1 < len(T) and T[i + 1, i] != 0.0 else 1))
-            T[block, block] *= min(1.0, self.aim / max(float(np.abs(np.linalg.eigvals(T[block, block])).max()), 1e-300))
-            i = block.stop
-        return self._completed(np.zeros_like(self.theta), Q @ T @ Q.T - A, np.ones(len(A), dtype=bool))
+        T, Q = scipy.linalg.schur(A, output="complex")
+        diagonal = np.diag_indices(len(T))
+        T[diagonal] *= np.minimum(1.0, self.aim / np.maximum(np.abs(T[diagonal]), 1e-300))
+        return self._completed(np.zeros_like(self.theta), (Q @ T @ Q.conj().T).real - A, np.ones(len(A), dtype=bool))
 
     def _completed(self, D: Array, change: Array, rows: np.ndarray) -> Array:
         """Return D with A's rows changed, and the other coefficients where they then lose least."""

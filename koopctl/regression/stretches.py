@@ -89,9 +89,10 @@ class Stretches:
         """Return coefficients with smaller errors over 1 to h steps, starting from `theta`.
 
         Every entry of r counts by its spread. The descent is judged on long stretches as well, by the error in what is
-        measured over up to ten horizons: its last step is returned unless an earlier one errs less there by more than
-        chance. A step that grows where the start does not must err a good deal less, else its projection into the
-        circle stands in for it: a short horizon does not see a slowly growing mode, and buys a per cent with it.
+        measured over ten horizons and more: its last step is returned unless an earlier one errs less there, and that
+        by more than chance. A step that grows where the start does not must err a good deal less, else its projection
+        into the circle stands in for it: a short horizon does not see a slowly growing mode, and buys a per cent with
+        it.
 
         Args:
             theta: One-step solution, (m, p), on [v (nu), r (nr), 1].

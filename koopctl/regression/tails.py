@@ -10,11 +10,15 @@ import numpy as np
 from koopctl.arrays import Array
 
 _KEPT = 128
-_HORIZONS = 10  # length of a tail
+_HORIZONS = 10  # length of a tail ...
+_STEPS = 100  # ... and at least this many steps, where the episodes hold them
 
 
 class Tails:
-    """Up to 128 stretches of up to ten horizons, chosen by a hash of their values, whatever order they come in."""
+    """Up to 128 stretches of ten horizons, a hundred steps at least, or as much as the episodes hold.
+
+    Which ones is decided by a hash of their values, whatever order they come in.
+    """
 
     def __init__(self, horizon: int, measured: int) -> None:
         """Start empty.
@@ -28,7 +32,7 @@ class Tails:
 
     def add(self, r: Array, v: Array) -> None:
         """Look at an episode r (T + 1, nr), v (T, nu)."""
-        length = _HORIZONS * self.horizon
+        length = max(_HORIZONS * self.horizon, _STEPS)
         for k in range(0, len(v) - self.horizon + 1, length):
             key = crc32(np.ascontiguousarray(r[k]).tobytes())
             if len(self._kept) < _KEPT or key < self._kept[-1][0]:
