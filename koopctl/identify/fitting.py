@@ -77,6 +77,8 @@ def fit(
     for template in templates:
         if not isinstance(template, Model):
             raise DataError(f"model is {template!r}; fit(data, model) takes an unfitted model such as SampledRNN(300).")
+    if feedback is not None and sample_weight is not None:
+        raise DataError("the correction for feedback knows no sample weights; leave one of the two out.")
     if search is None:
         if len(templates) != 1:
             raise DataError(f"{len(templates)} models were given; one is fitted, search='auto' chooses among several.")
