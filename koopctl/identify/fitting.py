@@ -11,6 +11,7 @@ from koopctl.data.rollouts import Rollouts
 from koopctl.errors import DataError
 from koopctl.identify.search import Search
 from koopctl.models.base import Model
+from koopctl.models.intake import joined
 from koopctl.models.sampled_rnn import SampledRNN
 
 _M = TypeVar("_M", bound=Model)
@@ -98,10 +99,7 @@ def _searched(
     search: Literal["auto"] | Grid | Search,
     sample_weight: Sequence[Any] | None,
 ) -> Model:
-    if isinstance(data, list | tuple):
-        data = Rollouts.join(data)
-    if not isinstance(data, Rollouts):
-        raise DataError("a search needs the rollouts at once, to hold some out; join them with Rollouts.join.")
+    data = joined(data)
     if isinstance(search, str) and search != "auto":
         raise DataError(f"search is {search!r}; it is 'auto', lists of values by parameter name, or a Search.")
     plan = search if isinstance(search, Search) else Search(None if isinstance(search, str) else search)
@@ -114,6 +112,4 @@ def _searched(
 def _corrected(fitted: Model, data: Rollouts | Iterable[Rollouts], feedback: Callable[..., Any]) -> Model:
     from koopctl.identify.closed_loop import refine_closed_loop
 
-    if not isinstance(data, Rollouts):
-        raise DataError("feedback needs the rollouts at once; join them with Rollouts.join.")
-    return refine_closed_loop(fitted, data, feedback)
+    return refine_closed_loop(fitted, joined(data), feedback)

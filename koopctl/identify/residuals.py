@@ -7,9 +7,8 @@ import numpy as np
 from koopctl.arrays import Array
 from koopctl.data.rollouts import Rollouts
 from koopctl.identify.eigenpairs import Complex, Eigenpairs
+from koopctl.models.blocks import blocks
 from koopctl.models.edmdc import EDMDc
-
-_BLOCK = 2048  # transitions whose lifted states exist at one time
 
 
 def measure(model: EDMDc, data: Rollouts, u0: Array, pairs: Eigenpairs, pull: Complex) -> tuple[Array, Array]:
@@ -25,22 +24,23 @@ def measure(model: EDMDc, data: Rollouts, u0: Array, pairs: Eigenpairs, pull: Co
         pull: w^H (c + B u0), (n,).
     """
     window, W = model.window_, pairs.left
-    X, U, dQ = window.transitions(data)
-    start = project(model.lift_state(X[:_BLOCK]), W).mean(axis=0)  # near the mean: little cancels below
-    total, squares, errors = np.zeros_like(start), np.zeros(len(start)), np.zeros(len(start))
-    for first in range(0, len(X), _BLOCK):
-        x, dq, u = (part[first : first + _BLOCK] for part in (X, dQ, U))
-        Z, nxt = model.lift_state(x), model.lift_state(window.advance(x, x[:, : window.nq] + dq, u))
+    start: Complex | None = None
+    n, total = 0, np.zeros(len(pairs.values), dtype=complex)
+    squares, errors = np.zeros(len(total)), np.zeros(len(total))
+    for X, u, dQ, _ in blocks(window, data):
+        Z, nxt = model.lift_state(X), model.lift_state(window.advance(X, X[:, : window.nq] + dQ, u))
         P, effect = project(Z, W), (u - u0) @ model.B_.T
         if model.inputs == "bilinear":
             effect += sum((u - u0)[:, j : j + 1] * (Z @ N.T) for j, N in enumerate(model.N_))
         E = project(nxt - effect, W) - P * pairs.values - pull
+        start = P.mean(axis=0) if start is None else start  # near the mean: little cancels below
         P -= start
+        n += len(X)
         total += P.sum(axis=0)
         squares += np.sum(np.abs(P) ** 2, axis=0)
         errors += np.sum(np.abs(E) ** 2, axis=0)
-    variance = squares / len(X) - np.abs(total / len(X)) ** 2
-    return np.sqrt(np.maximum(variance, 0.0)), np.sqrt(errors / len(X))
+    variance = squares / n - np.abs(total / n) ** 2
+    return np.sqrt(np.maximum(variance, 0.0)), np.sqrt(errors / n)
 
 
 def project(Z: Array, W: Complex) -> Complex:

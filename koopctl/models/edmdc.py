@@ -208,10 +208,11 @@ class EDMDc(Model):
         """Return f (n, nx), A (n, nx, nx), B (n, nx, nu) of the re-lifted model at a batch."""
         window, nx, nq = self.window_, self.window_.nx, self.window_.nq
         W, Z = window.embed(X), self.lift_state(X)
-        L = np.concatenate(
-            [np.eye(window.nw)[self.layout_.on_circle][None].repeat(len(X), 0), self._psi_slope(W)], axis=1
-        )
-        dZ = np.concatenate([np.broadcast_to(np.eye(nx), (len(X), nx, nx)), window.chain(L, W)], axis=1)
+        to_circle, n_on = self.layout_.to_circle, len(self.layout_.on_circle)
+        L = np.empty((len(X), n_on + self.lift_.n_out, window.nw))
+        L[:, :n_on], L[:, n_on:] = to_circle, self._psi_slope(W)
+        dZ = np.empty((len(X), self.nz, nx))
+        dZ[:, :nx], dZ[:, nx:] = np.eye(nx), window.chain(L, W)
         head, gain = np.broadcast_to(self.A_[:nx], (len(X), nx, self.nz)), self.B_[:nx][None]
         if self.inputs == "bilinear":
             head = head + np.einsum("nj,jxz->nxz", U, self.N_[:, :nx])
@@ -220,7 +221,7 @@ class EDMDc(Model):
         return F, head @ dZ, np.array(np.broadcast_to(gain, (len(X), nx, self.nu)))
 
     def _psi_slope(self, W: Array) -> Array:
-        return np.asarray(self.lift_.jacobian((W - self.mean_) / self.scale_) / self.scale_)
+        return np.asarray(self.lift_.jacobian((W - self.mean_) * self._per_scale) * self._per_scale)
 
     def _linear_roll_out(self, X: Array, U: Array) -> Array:
         Z = self.lift_state(X)

@@ -23,7 +23,10 @@ def joined(rollouts: object) -> Rollouts:
     """
     if isinstance(rollouts, Rollouts | list | tuple):
         return Rollouts.join(rollouts)
-    raise DataError(f"fit takes Rollouts, not {type(rollouts).__name__}; wrap arrays as Rollouts(X, U, dt).")
+    kind = type(rollouts).__name__
+    if hasattr(rollouts, "__next__"):
+        raise DataError(f"this needs the rollouts at once, not a {kind}; join them with Rollouts.join(list(...)).")
+    raise DataError(f"fit takes Rollouts, not {kind}; wrap arrays as Rollouts(X, U, dt).")
 
 
 def check_size(rollouts: Rollouts) -> None:

@@ -43,6 +43,11 @@ class Layout:
         return np.sort(self.window.circle[1:].ravel())
 
     @cached_property
+    def to_circle(self) -> Array:
+        """Rows of the identity of w that pick `on_circle`, (n, nw)."""
+        return np.asarray(np.eye(self.window.nw)[self.on_circle])
+
+    @cached_property
     def nz(self) -> int:
         """Length of z."""
         return self.window.nx + len(self.on_circle) + self.n_features

@@ -41,6 +41,7 @@ def motion_problem(
     width: int,
     layer: TanhLayer | None = None,
     joint_layer: TanhLayer | None = None,
+    seed: int = 0,
     repeats: int = 5,
 ) -> dict[str, Array]:
     """Return a problem of kind "motion".
@@ -51,6 +52,7 @@ def motion_problem(
         width: Features of a rival that makes its own.
         layer: Our features of the state, for a rival that can take them.
         joint_layer: Our features of state and input together.
+        seed: Of whatever a rival draws at random.
         repeats: Timed fits.
 
     Raises:
@@ -58,7 +60,7 @@ def motion_problem(
         ShapeError: A layer does not fit the data.
     """
     problem = {"kind": np.array("motion"), "dt": np.array(train.dt), "repeats": np.array(repeats)}
-    problem |= {"width": np.array(width)} | _episodes(train, "") | _episodes(test, "_test")
+    problem |= {"width": np.array(width), "seed": np.array(seed)} | _episodes(train, "") | _episodes(test, "_test")
     for prefix, given, nw in (("", layer, train.nx), ("joint_", joint_layer, train.nx + train.nu)):
         if given is not None:
             if len(given.weights) != nw:

@@ -86,7 +86,7 @@ class OwnRbf(Edmd):
         import pykoop
         from sklearn.preprocessing import StandardScaler
 
-        centers = pykoop.QmcCenters(n_centers=int(self.problem["width"]), random_state=0)
+        centers = pykoop.QmcCenters(n_centers=int(self.problem["width"]), random_state=int(self.problem["seed"]))
         rbf = pykoop.RbfLiftingFn(settings["rbf"], centers, settings["shape"])
         return [("scaler", pykoop.SkLearnLiftingFn(StandardScaler())), _of_states(rbf)]
 

@@ -35,11 +35,11 @@ class SampledNetwork:
 
     label = "swimnetworks + lstsq"
     rollouts = ("relifted",)
-    grid = tuple({"rcond": rcond, "seed": seed} for rcond in (1e-8, 1e-11, 1e-14) for seed in (0, 1, 2))
+    grid = tuple({"rcond": 10.0**-k} for k in range(7, 16))
 
     def __init__(self, problem: dict[str, Array]) -> None:
-        """Keep the number of units."""
-        self.width = int(problem["width"])
+        """Keep the number of units and the seed they are drawn with."""
+        self.width, self.seed = int(problem["width"]), int(problem["seed"])
 
     def prepare(self, data: tuple[list[Array], list[Array]]) -> Pairs:
         """Stack and standardise the pairs."""
@@ -52,9 +52,9 @@ class SampledNetwork:
         """Sample the layer, solve for the outer weights."""
         from swimnetworks import Dense
 
-        layer = Dense(
-            layer_width=self.width, activation="tanh", parameter_sampler="tanh", random_seed=settings["seed"]
-        ).fit(prepared.S, prepared.D)
+        layer = Dense(layer_width=self.width, activation="tanh", parameter_sampler="tanh", random_seed=self.seed).fit(
+            prepared.S, prepared.D
+        )
         outer = np.linalg.lstsq(_hidden(layer, prepared.S), prepared.D, rcond=settings["rcond"])[0]
         return Network(layer, np.asarray(outer, dtype=np.float64), prepared)
 
