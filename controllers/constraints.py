@@ -1,4 +1,4 @@
-"""The bounds of a task as rows of the condensed program: inputs and rates hard, coordinates soft."""
+"""The bounds of a task as rows of the condensed program: inputs and rates hard, coordinates and terminal set soft."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from koopctl.arrays import Array
 from koopctl.controllers.riccati import Condensed
+from koopctl.controllers.terminal_set import TerminalSet
 from koopctl.errors import SolverError
 from koopctl.qp import QP, QPSolution
 from koopctl.task import ResolvedTask
@@ -16,106 +17,158 @@ _SLACK = 1e-9  # how far the unconstrained optimum may touch a bound
 class Constraints:
     """Input, rate and soft output bounds over a horizon, in the variables [w, s].
 
-    w (N * nu,) are the scaled corrections of `Condensed`, s one slack for each bounded coordinate, shared by all
-    stages. The Hessian is the identity for w, so that the structure never changes and only rows and bounds do.
+    w (n_w,) are the scaled corrections of `Condensed`, s one slack for each bounded coordinate, shared by all stages,
+    and one for the terminal set. The Hessian is the identity for w, so that the structure never changes and only rows
+    and bounds do. Where a plan has fewer moves than steps, inputs have rows where they may change only.
     """
 
-    def __init__(self, task: ResolvedTask, nu: int) -> None:
+    def __init__(self, task: ResolvedTask, nu: int, terminal: TerminalSet | None = None, solver: str = "osqp") -> None:
         """Choose the rows that exist and set up the solver.
 
         Args:
-            task: Bounds, horizon and slack price.
+            task: Bounds, horizon, moves and slack prices.
             nu: Number of inputs.
+            terminal: Bounds on what comes after the horizon, or None.
+            solver: Name of the quadratic programming solver.
+
+        Raises:
+            UnknownNameError: There is no such solver.
         """
-        self.task, self.N, self.nu = task, task.horizon, nu
-        self.has_input = bool(np.isfinite(task.u_min).any() or np.isfinite(task.u_max).any())
-        self.has_rate = bool(np.isfinite(task.du_max).any())
-        self.soft = np.flatnonzero(np.isfinite(task.y_min) | np.isfinite(task.y_max))
-        self.n_w, self.n_s = self.N * nu, len(self.soft)
+        self.task, self.terminal, self.solver = task, terminal, solver
+        self.N, self.nu, self.at = task.horizon, nu, task.moves
+        self.has_input, self.has_rate = _any(task.u_min, task.u_max), _any(task.du_max)
+        self.above, self.below = _columns(task.y_max), _columns(task.y_min)
+        self.soft = np.union1d(self.above, self.below)
+        self.n_w, self.n_soft = len(self.at) * nu, len(self.soft)
+        self.n_end = 0 if terminal is None else len(terminal.G)
+        self.n_s = self.n_soft + (self.n_end > 0)
         self.empty = not (self.has_input or self.has_rate or self.n_s)
-        self._linear = np.concatenate([np.zeros(self.n_w), np.full(self.n_s, task.slack_price)])
+        price = task.slack_price[self.soft]
+        self.price = np.append(price, task.slack_price.max()) if self.n_end else price
+        self._linear = np.concatenate([np.zeros(self.n_w), self.price])
         self._qp = None if self.empty else self._make_solver()
+        self._A: Array | None = None
 
     def _make_solver(self) -> QP:
-        hessian = np.diag(np.concatenate([np.ones(self.n_w), np.full(self.n_s, self.task.slack_price)]))
-        triangle = np.kron(np.tri(self.N), np.ones((self.nu, self.nu)))
-        blocks = [np.pad(triangle, ((0, 0), (0, self.n_s)))] * (self.has_input + self.has_rate)
-        if self.n_s:
-            response = np.repeat(np.kron(np.tri(self.N), np.ones((1, self.nu))), self.n_s, axis=0)
-            slack = np.tile(np.eye(self.n_s), (self.N, 1))
-            rows = np.concatenate([response, slack], axis=1)
-            sign = np.concatenate([np.zeros((self.n_s, self.n_w)), np.eye(self.n_s)], axis=1)
-            blocks += [rows, rows, sign]
-        return QP(hessian, np.concatenate(blocks))
+        """Set the program up with every entry that can be nonzero."""
+        N, nu, n_w = self.N, self.nu, self.n_w
+        T = (np.arange(N)[:, None] >= self.at[None]).astype(float)
+        growing = T * np.arange(1.0, N + 1.0)[:, None]  # so that no difference of two rows is zero
+        inputs = np.kron(growing, np.ones((nu, nu))).reshape(N, nu, n_w)
+        states = np.concatenate([np.zeros((1, n_w)), np.kron(T, np.ones((1, nu)))])[:, None]
+        plan = Condensed(np.zeros((N, nu)), inputs, np.zeros((N + 1, 1)), states, np.zeros((N, nu, 0)))
+        self._every = np.zeros(self.n_soft, dtype=int)  # the pattern has one column for all coordinates
+        A = self._matrix(plan, self._every, np.ones((self.n_end, n_w)))
+        return QP(np.diag(np.concatenate([np.ones(n_w), self.price])), A, solver=self.solver)
 
     def reset(self) -> None:
         """Forget the last solution, which the solver would start from: a run must not depend on the one before."""
+        self._A = None
         if self._qp is not None:
             self._qp.reset()
 
-    def rows(
-        self, plan: Condensed, X: Array, U: Array, u_last: Array, reserve: Array | float = 0.0
-    ) -> tuple[Array, Array, Array]:
-        """Return A (m, n), lower (m,), upper (m,) around the plan X (N + 1, nq or more), U (N, nu).
+    def suits(self, task: ResolvedTask) -> bool:
+        """Tell whether a task with changed numbers still has these rows; bounds may go, but not come."""
+        return (
+            (self.has_input or not _any(task.u_min, task.u_max))
+            and (self.has_rate or not _any(task.du_max))
+            and bool(
+                np.isin(_columns(task.y_max), self.above).all() and np.isin(_columns(task.y_min), self.below).all()
+            )
+        )
 
-        The inputs stay `reserve`, (N, nu) or 0, inside their bounds.
-        """
-        task, n, n_w = self.task, self.n_w + self.n_s, self.n_w
-        free = U + plan.free_u
-        parts, lows, highs = [], [], []
+    # ------------------------------------------------------------------ rows
+    def matrix(self, plan: Condensed, end: Array | None = None) -> Array:
+        """Return A (m, n) of the rows, for responses of the plan and of the terminal set's rows to w, (n_end, n_w)."""
+        return self._matrix(plan, self.soft, end)
+
+    def _matrix(self, plan: Condensed, soft: np.ndarray, end: Array | None) -> Array:
+        n_w, at = self.n_w, self.at
+        parts = []
         if self.has_input:
-            parts.append(plan.T.reshape(n_w, n_w))
-            lows.append((task.u_min + reserve - free).ravel())
-            highs.append((task.u_max - reserve - free).ravel())
+            parts.append(plan.T[at].reshape(n_w, n_w))
         if self.has_rate:
-            change = np.diff(free, axis=0, prepend=u_last[None])
-            step = plan.T.copy()
-            step[1:] -= plan.T[:-1]
+            step = plan.T[at]
+            step[1:] -= plan.T[at[1:] - 1]
             parts.append(step.reshape(n_w, n_w))
-            lows.append((-task.du_max - change).ravel())
-            highs.append((task.du_max - change).ravel())
-        A = np.zeros((sum(len(part) for part in parts) + (2 * self.N + 1) * self.n_s, n))
-        A[: len(A) - (2 * self.N + 1) * self.n_s, :n_w] = np.concatenate(parts) if parts else 0.0
+        high, low = (np.searchsorted(self.soft, side) for side in (self.above, self.below))
+        hard, n_high, n_low = sum(len(part) for part in parts), self.N * len(high), self.N * len(low)
+        A = np.zeros((hard + n_high + n_low + 2 * self.n_end + self.n_s, n_w + self.n_s))
+        if parts:
+            A[:hard, :n_w] = np.concatenate(parts)
+        if self.n_soft:
+            rows, slack = plan.S[1:][:, soft], np.eye(self.n_soft)
+            A[hard : hard + n_high, :n_w] = rows[:, high].reshape(n_high, n_w)
+            A[hard : hard + n_high, n_w : n_w + self.n_soft] = np.tile(-slack[high], (self.N, 1))
+            A[hard + n_high : hard + n_high + n_low, :n_w] = rows[:, low].reshape(n_low, n_w)
+            A[hard + n_high : hard + n_high + n_low, n_w : n_w + self.n_soft] = np.tile(slack[low], (self.N, 1))
+        if self.n_end and end is not None:
+            first = hard + n_high + n_low
+            A[first : first + self.n_end, :n_w] = A[first + self.n_end : first + 2 * self.n_end, :n_w] = end
+            A[first : first + self.n_end, -1], A[first + self.n_end : first + 2 * self.n_end, -1] = -1.0, 1.0
         if self.n_s:
-            low, high = self._soft_rows(A, plan, X)
-            lows, highs = lows + low, highs + high
-        return A, np.concatenate(lows), np.concatenate(highs)
+            A[-self.n_s :, n_w:] = np.eye(self.n_s)
+        return A
 
-    def _soft_rows(self, A: Array, plan: Condensed, X: Array) -> tuple[list[Array], list[Array]]:
-        """Fill response - s <= high and response + s >= low, then s >= 0, into the last rows of A."""
-        N, n_s, n_w, soft = self.N, self.n_s, self.n_w, self.soft
-        free = (X[1:, soft] + plan.free_x[1:, soft]).ravel()
-        response = plan.S[1:, soft].reshape(N * n_s, n_w)
-        high_rows, low_rows = A[-(2 * N + 1) * n_s : -(N + 1) * n_s], A[-(N + 1) * n_s : -n_s]
-        high_rows[:, :n_w], low_rows[:, :n_w] = response, response
-        slack = np.tile(np.eye(n_s), (N, 1))
-        high_rows[:, n_w:], low_rows[:, n_w:] = -slack, slack
-        A[-n_s:, n_w:] = np.eye(n_s)
-        nothing = np.full(N * n_s, np.inf)
-        lows = [-nothing, np.tile(self.task.y_min[soft], N) - free, np.zeros(n_s)]
-        return lows, [np.tile(self.task.y_max[soft], N) - free, nothing, np.full(n_s, np.inf)]
+    def bounds(
+        self, free_u: Array, free_x: Array, u_last: Array, reserve: Array | float = 0.0, end: Array | None = None
+    ) -> tuple[Array, Array]:
+        """Return lower (m,) and upper (m,) of the rows around planned inputs (N, nu) and states (N + 1, nq or more).
 
-    def solve(
-        self, plan: Condensed, X: Array, U: Array, u_last: Array, reserve: Array | float = 0.0
-    ) -> tuple[Array, QPSolution | None]:
-        """Return the corrections w (N * nu,) and the solver's answer, None when no bound is touched.
+        The inputs stay `reserve`, (N, nu) or 0, inside their bounds; `end` (n_end,) are the terminal rows as planned.
+        """
+        task, N = self.task, self.N
+        lows, highs = list[Array](), list[Array]()
+        if self.has_input:
+            low, high = task.u_min + reserve - free_u, task.u_max - reserve - free_u
+            lows.append(self._tightest(np.maximum, low))
+            highs.append(self._tightest(np.minimum, high))
+        if self.has_rate:
+            change = np.diff(free_u, axis=0, prepend=u_last[None])
+            limit = np.broadcast_to(task.du_max, change.shape)
+            lows.append((-limit - change)[self.at].ravel())
+            highs.append((limit - change)[self.at].ravel())
+        if self.n_soft:
+            planned = free_x[1:]
+            high = np.broadcast_to(task.y_max, (N, task.y_max.shape[-1]))[:, self.above] - planned[:, self.above]
+            low = np.broadcast_to(task.y_min, (N, task.y_min.shape[-1]))[:, self.below] - planned[:, self.below]
+            lows += [np.full(high.size, -np.inf), low.ravel()]
+            highs += [high.ravel(), np.full(low.size, np.inf)]
+        if self.n_end and self.terminal is not None and end is not None:
+            nothing = np.full(self.n_end, np.inf)
+            lows += [-nothing, self.terminal.low - end]
+            highs += [self.terminal.high - end, nothing]
+        return np.concatenate([*lows, np.zeros(self.n_s)]), np.concatenate([*highs, np.full(self.n_s, np.inf)])
+
+    def _tightest(self, pick: np.ufunc, rows: Array) -> Array:
+        """Return the bounds (n_w,) of the moves, each the tightest of the steps it is held for."""
+        return np.asarray(rows if len(self.at) == self.N else pick.reduceat(rows, self.at, axis=0)).ravel()
+
+    # ------------------------------------------------------------------ solving
+    def solve(self, A: Array, lower: Array, upper: Array) -> tuple[Array, QPSolution | None]:
+        """Return the corrections w (n_w,) and the solver's answer, None when no bound is touched.
 
         Args:
-            plan: The condensed horizon.
-            X: Planned states, (N + 1, nq or more).
-            U: Planned inputs, (N, nu).
-            u_last: Input applied before, (nu,).
-            reserve: How far inside their bounds the inputs stay, (N, nu) or 0.
+            A: Rows, (m, n); the same object as before says that nothing in it has changed.
+            lower: Lower bounds, (m,).
+            upper: Upper bounds, (m,).
 
         Raises:
             SolverError: The program holds NaN or has no feasible point.
         """
-        if self._qp is None:
+        if self._qp is None or ((lower <= _SLACK).all() and (upper >= -_SLACK).all()):
             return np.zeros(self.n_w), None
-        A, lower, upper = self.rows(plan, X, U, u_last, reserve)
-        if (lower <= _SLACK).all() and (upper >= -_SLACK).all():
-            return np.zeros(self.n_w), None
-        solution = self._qp.solve(self._linear, lower, upper, A)
+        solution = self._qp.solve(self._linear, lower, upper, None if A is self._A else A)
+        self._A = A
         if not solution.usable:
             raise SolverError(solution.status, "the quadratic program of the horizon has no verified solution.")
         return solution.x[: self.n_w], solution
+
+
+def _any(*bounds: Array) -> bool:
+    return any(bool(np.isfinite(bound).any()) for bound in bounds)
+
+
+def _columns(bound: Array) -> np.ndarray:
+    """Return the coordinates with a finite bound at some step."""
+    return np.flatnonzero(np.isfinite(bound).reshape(-1, bound.shape[-1]).any(axis=0))

@@ -62,6 +62,7 @@ class ExtendedKalmanFilter(Observer):
         nq = len(self.process_noise)
         F, A, _ = self.model.expand(self._x[None], u[None])
         self._x, self.P = F[0], A[0] @ self.P @ A[0].T
+        self._x[:nq] += self.offset
         self.P[:nq, :nq] += self.process_noise
         return self._x
 

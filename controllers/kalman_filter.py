@@ -119,6 +119,7 @@ class KalmanFilter(Observer):
     def _predict(self, u: Array) -> Array:
         system = self.system
         self._z = system.A_ @ self._z + system.B_ @ u + system.c_
+        self._z[: len(self.offset)] += self.offset
         if self.steady:
             self._V = system.A_ @ self._V
         else:

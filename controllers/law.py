@@ -6,8 +6,8 @@ import copy
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections import Counter
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,11 +19,15 @@ from koopctl.arrays import Array
 from koopctl.controllers.constraints import Constraints
 from koopctl.controllers.history import History
 from koopctl.controllers.observer import Observer
-from koopctl.controllers.steady import Steady, nearest_steady, resolve
+from koopctl.controllers.offset import Offset
+from koopctl.controllers.prediction import Prediction
+from koopctl.controllers.steady import Steady, half_ranges, nearest_steady, resolve
 from koopctl.errors import DesignError, KoopctlError
 from koopctl.models.base import Model
+from koopctl.preview import Preview, filled
 from koopctl.task import Task
 
+_GAIN = 0.1  # of the offset's estimate: forgets noise over about ten samples
 _LOG = logging.getLogger("koopctl")
 
 
@@ -57,8 +61,8 @@ class RefusedError(Exception):
 class Law(ABC):
     """A controller made from a model and a task, with a ladder of fallbacks under it.
 
-    `law(y, reference=None)` returns `(u, info)` and never raises: the rungs are "solved" (verified), "feasible"
-    (stopped early), "shifted" (the last plan, one step further), "lqr" (the gain at the target, clipped) and "safe"
+    `law(y, reference=None, preview=None)` returns `(u, info)` and never raises: the rungs are "solved" (verified),
+    "feasible" (stopped early), "shifted" (the last plan, one step further), "lqr" (the gain at the target, clipped), "safe"
     (the task's safe input). u always keeps the input and rate bounds; rate bounds count from the safe input at the
     start. `info` holds `status` (the rung), `reason` (why), `solve_time` [s], `cost`, `plan`, `plan_u` and `excess`
     (how far the state lies outside the training data, in half widths of its box; NaN where there is no state).
@@ -67,9 +71,13 @@ class Law(ABC):
     and where a whole observation is missing the law goes on from the observer's prediction, for as many samples as
     its horizon has; `reason` says so.
 
+    With `offset_free` the law estimates what the plant adds to the model at every step, plans with it, and steers to
+    the steady pair that belongs to it: constant disturbances and errors of the model then leave no offset.
+
     Attributes:
         model: The learnt model.
         task: What is wanted.
+        prediction: The model as the law plans with it: disturbances foretold, offset added.
         observer: The law's own copy of the observer it was given, or None.
         steady: The steady pair the law steers to.
         K: Gain of the fallback, u = u_s - K (x - x_s), (nu, nx); None where none exists.
@@ -80,13 +88,14 @@ class Law(ABC):
     kind: ClassVar[str]
     _constraints: Constraints  # of the laws that plan
 
-    def __init__(self, model: Model, task: Task, observer: Observer | None = None) -> None:
+    def __init__(self, model: Model, task: Task, observer: Observer | None = None, offset_free: float = False) -> None:
         """Resolve the task's names against the model and find the steady pair.
 
         Args:
             model: A fitted model.
             task: Target, weights, bounds, horizon.
             observer: Estimates the state from noisy or incomplete observations; made for the same model.
+            offset_free: True, or the gain of the offset's estimate: the share of a step's error that counts.
 
         Raises:
             DesignError: The model has no inputs, or the observer was made for another model.
@@ -102,13 +111,17 @@ class Law(ABC):
         self.model = model
         self.task = task
         self.observer = None if observer is None else observer.fresh()  # laws that share one would share its past
+        self.prediction = Prediction(model, task)
         self.wanted = resolve(model, task)
-        self.steady: Steady = nearest_steady(model, self.wanted)
+        self.steady: Steady = nearest_steady(self.prediction, self.wanted)
         self.notes: list[str] = [self.steady.note] if self.steady.note else []
         self.K: Array | None = None
+        self.offset_free = offset_free
+        gain = _GAIN if offset_free is True else offset_free
+        self._offset = Offset(gain, self._offset_size(), half_ranges(model)) if gain is not False else None
         self._history = History(model)
-        self._reference: Array | None = None
         self._home = (self.wanted, self.steady)
+        self._asked: tuple[Array | None, Preview | None] | None = None
         self.reset()
 
     @property
@@ -123,17 +136,30 @@ class Law(ABC):
             self.observer.reset()
         self._plan: tuple[Array, Array] | None = None
         self._age = 0
+        self.prediction.reset()
+        self._seen: Array | None = None  # the last state, or lifted state, that the offset is learnt from
+        if self._offset is not None:
+            self._offset.reset()
+        if self._asked is not None or self.steady is not self._home[1]:
+            self._asked, (self.wanted, self.steady) = None, self._home
+            self._target_moved()
         self._u_last = self.wanted.u_safe.copy()
+        self._acting = self.prediction.full(self._u_last, 0)
+        self._pending: deque[Array] = deque([self._acting] * self.task.delay)  # sent, but not yet acting
         self.rungs: Counter[str] = Counter()
         if hasattr(self, "_constraints"):
             self._constraints.reset()
 
-    def __call__(self, y: ArrayLike, reference: ArrayLike | None = None) -> tuple[Array, dict[str, Any]]:
+    def __call__(
+        self, y: ArrayLike, reference: ArrayLike | None = None, preview: Preview | None = None
+    ) -> tuple[Array, dict[str, Any]]:
         """Return the input for the observation y and what there is to know about it.
 
         Args:
             y: The full observation (as long as the model's sensors), or just the selected measured states (ny,).
-            reference: Another target for this step, as long as y or (nq,); None keeps the task's.
+            reference: Another target for this call, as long as y or (nq,); or one row a step from now on, the last
+                one kept; None keeps the task's.
+            preview: Measured disturbances, and weights and bounds that differ from the task's at this call.
 
         Returns:
             `(u, info)`, u (nu,) inside the bounds whatever y is.
@@ -141,14 +167,13 @@ class Law(ABC):
         start = time.perf_counter()
         try:
             with np.errstate(all="ignore"):  # what overflows is refused by its value
-                answer = self._ladder(y, reference)
+                answer = self._ladder(y, reference, preview)
         # A loop must get an input whatever happens here; the reason code carries the fault to the log.
         except Exception as error:
             answer = Answer(self.wanted.u_safe, "safe", f"fault:{type(error).__name__}")
             _LOG.exception("law fell to the safe input")
         u = self._clamp(answer.u)
-        self._u_last = u.copy()  # u itself is the caller's from here on
-        self._history.remember(self._u_last)
+        self._send(u.copy())  # u itself is the caller's from here on
         self.rungs[answer.status] += 1
         if answer.status not in ("solved",) or answer.reason:
             _LOG.debug("rung %s: %s", answer.status, answer.reason)
@@ -173,12 +198,15 @@ class Law(ABC):
         """
 
     # ------------------------------------------------------------------ the ladder
-    def _ladder(self, y: ArrayLike, reference: ArrayLike | None) -> Answer:
-        reason = self._retarget(reference)
+    def _ladder(self, y: ArrayLike, reference: ArrayLike | None, preview: Preview | None) -> Answer:
         x, fault = self._observe(y)
+        corrected = self._offset is not None and self._learn_offset(self._offset, x)
+        reason = self._retarget(reference, preview, corrected)
         if x is None:
             return self._without_state(fault)
         reason = reason or fault
+        for u in self._pending:
+            x = self.prediction.advance(x, u)
         excess = float(self.model.excess(x[None])[0])
         detail = {"excess": excess}
         if excess > 1.0 and not reason:
@@ -204,8 +232,8 @@ class Law(ABC):
     def _observe(self, y: ArrayLike) -> tuple[Array | None, str]:
         """Return the state (nx,) and what was wrong with the observation; None where there is no state to act on."""
         if self.observer is None:
-            return self._history.observe(y, self._u_last)
-        x = self.observer.update(y, self._u_last)
+            return self._history.observe(y, self._acting)
+        x = self.observer.update(y, self._acting)
         if self.observer.blind > self.wanted.horizon:  # as long as a plan would have lasted
             x = self._plan = None
         return x, self.observer.fault
@@ -227,35 +255,93 @@ class Law(ABC):
         u = self.steady.u - self.K @ self.model.difference(x, self.steady.x)
         return Answer(u, "lqr", reason) if np.isfinite(u).all() else None
 
+    # ------------------------------------------------------------------ offset
+    def _offset_size(self) -> int:
+        """Return the length of the estimated offset."""
+        return self.prediction.nq
+
+    def _learn_offset(self, offset: Offset, x: Array | None) -> bool:
+        """Compare the state (nx,) with what was predicted for it and predict the next one; tell of a change."""
+        expected, nq = offset.expected, self.prediction.nq
+        known = x is not None and expected is not None
+        learnt = offset.learn(self.model.difference(x, expected)[:nq] if known else None)  # type: ignore[arg-type]
+        if learnt:
+            self._set_offset(offset.value)
+        self._seen = x
+        return learnt
+
+    def _set_offset(self, value: Array) -> None:
+        self.prediction.set_offset(value[: self.prediction.nq])
+        if self.observer is not None:
+            self.observer.offset = self.prediction.offset
+
+    def _expect(self, offset: Offset) -> None:
+        """Predict the next state from the last one seen and the input that acts now."""
+        offset.expect(None if self._seen is None else self.prediction.advance(self._seen, self._acting))
+
     # ------------------------------------------------------------------ in and out
     def _clamp(self, u: Array) -> Array:
         task = self.wanted
         safe = u if u.shape == task.u_safe.shape and np.isfinite(u).all() else task.u_safe
-        near = np.minimum(np.maximum(safe, self._u_last - task.du_max), self._u_last + task.du_max)
-        return np.asarray(np.minimum(np.maximum(near, task.u_min), task.u_max))
+        rate, low, high = (v if v.ndim == 1 else v[0] for v in (task.du_max, task.u_min, task.u_max))
+        near = np.minimum(np.maximum(safe, self._u_last - rate), self._u_last + rate)
+        return np.asarray(np.minimum(np.maximum(near, low), high))
 
-    def _retarget(self, reference: ArrayLike | None) -> str:
-        """Move the steady pair to another target; the task's own comes back when no reference is given."""
-        if reference is None:
-            if self._reference is not None:
-                self._reference, (self.wanted, self.steady) = None, self._home
-                self._target_moved()
+    def _send(self, u: Array) -> None:
+        """Note the input (nu,) that is sent now, and which one acts until the next observation."""
+        self._u_last = u
+        self._acting = self.prediction.full(u, 0)
+        if self.task.delay:
+            self._pending.append(self._acting)
+            self._acting = self._pending.popleft()
+        self._history.remember(self._acting)
+        if len(self.prediction.measured):
+            self.prediction.W = filled(self.prediction.W[1:], len(self.prediction.W))
+        if self._offset is not None:
+            with np.errstate(all="ignore"):
+                self._expect(self._offset)
+
+    def _retarget(self, reference: ArrayLike | None, preview: Preview | None, corrected: bool) -> str:
+        """Take the reference and the preview of this call; without either, the task's own come back."""
+        if reference is None and preview is None and self._asked is None and not corrected:
             return ""
-        target = self._history.target(reference)
-        if target is None:
+        target = None if reference is None else self._history.target(reference)
+        if reference is not None and target is None:
             return "bad_reference"
-        if self._reference is None or not np.array_equal(target, self._reference):
-            before = self.wanted, self.steady
-            try:
-                self.wanted = resolve(self.model, self.task.replace(target=target))
-                self.steady = nearest_steady(self.model, self.wanted)
-                self._target_moved()
-            except (KoopctlError, ArithmeticError, ValueError):  # no law for this target: stay with the one there is
-                self.wanted, self.steady = before
-                self._target_moved()
-                return "bad_reference"
-            self._reference = target
+        asked = (None, None) if self._asked is None else self._asked
+        if not corrected and preview is asked[1] and _equal(target, asked[0]):
+            return ""
+        before = self.wanted, self.steady, self.prediction.W
+        try:
+            self._adopt(target, preview)
+        except (KoopctlError, ArithmeticError, ValueError, TypeError):  # no law for this: stay with the one there is
+            self.wanted, self.steady, self.prediction.W = before
+            self._target_moved()
+            return "bad_preview" if preview is not None else "bad_reference"
+        self._asked = None if target is None and preview is None else (target, preview)
         return ""
+
+    def _adopt(self, target: Array | None, preview: Preview | None) -> None:
+        """Plan for another target (nq,) or path (n, nq), and what a preview says."""
+        wanted, N, delay = self._home[0], self.task.horizon, self.task.delay
+        if target is not None and target.ndim == 1:
+            wanted = replace(wanted, target=target)
+        elif target is not None:
+            path = filled(target[min(delay, len(target) - 1) :], N + 1)
+            wanted = replace(wanted, target=path[-1], path=path)
+        if preview is not None:
+            wanted = preview.apply(wanted, self.model.window_.chart.names, self.prediction.names)
+            known = preview.measured(tuple(self.task.disturbances), N + delay)
+            if known is not None:
+                for u, w in zip(self._pending, known, strict=False):
+                    u[self.prediction.measured] = w
+                self.prediction.W = known[delay:]
+        steady = self._home[1]
+        if wanted is not self._home[0] or self._offset is not None or len(self.prediction.measured):
+            near = bool((np.abs(wanted.target - self.steady.x[: self.prediction.nq]) <= half_ranges(self.model)).all())
+            steady = nearest_steady(self.prediction, wanted, (self.steady.x, self.steady.u) if near else None)
+        self.wanted, self.steady = wanted, steady
+        self._target_moved()
 
     @abstractmethod
     def _target_moved(self) -> None:
@@ -264,7 +350,8 @@ class Law(ABC):
     # ------------------------------------------------------------------ copies and files
     def options(self) -> dict[str, Any]:
         """Return the options this law was designed with, beside model and task: JSON-able ones, and the observer."""
-        return {} if self.observer is None else {"observer": self.observer}
+        chosen = {} if self.offset_free is False else {"offset_free": self.offset_free}
+        return chosen if self.observer is None else chosen | {"observer": self.observer}
 
     def fresh(self) -> Law:
         """Return an independent law with the same design and an empty past."""
@@ -285,3 +372,7 @@ class Law(ABC):
             full["observer"] = {"kind": self.observer.kind, "options": own}
             arrays = arrays | {f"observer_{name}": array for name, array in noises.items()}
         return write_archive(path, "law", full, arrays)
+
+
+def _equal(one: Array | None, other: Array | None) -> bool:
+    return one is other if one is None or other is None else np.array_equal(one, other)

@@ -41,7 +41,7 @@ def lifted_problem(law: LiftedMPC, x0: Array, u_last: Array) -> tuple[cp.Problem
         constraints += _between(u[k] - before, -task.du_max, task.du_max, 0.0)
         constraints += _between(zeta[k + 1, :nq] + steady.x[:nq], task.y_min, task.y_max, slack)
     # Half of everything above is minimised by the law, so its slack price counts twice here.
-    cost += task.slack_price * (2 * cp.sum(slack) + cp.sum_squares(slack))
+    cost += cp.sum(cp.multiply(task.slack_price, 2 * slack + cp.square(slack)))
     return cp.Problem(cp.Minimize(cost), constraints), u, zeta
 
 

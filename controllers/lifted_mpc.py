@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from koopctl.arrays import Array
 from koopctl.controllers.constraints import Constraints
 from koopctl.controllers.law import Answer, Law, RefusedError
-from koopctl.controllers.lqr import state_weight
+from koopctl.controllers.lifted_horizon import LiftedHorizon
 from koopctl.controllers.observer import Observer
-from koopctl.controllers.riccati import Condensed, condense, infinite_horizon, stage_hessian, with_last_input
+from koopctl.controllers.offset import Offset
+from koopctl.controllers.plans import stage_weights, weighted
+from koopctl.controllers.riccati import infinite_horizon
+from koopctl.controllers.steady import last
+from koopctl.controllers.terminal_set import TerminalSet, terminal_set
 from koopctl.errors import DesignError, SolverError
 from koopctl.models.base import Model
 from koopctl.models.edmdc import lifted_system
-from koopctl.task import Task
+from koopctl.task import ResolvedTask, Task
 
 
 class LiftedMPC(Law):
@@ -23,124 +27,197 @@ class LiftedMPC(Law):
 
     With :math:`\zeta = z - \psi(x_s)` the problem is
 
-    .. math:: \min \sum_{k<N} |q_k - q_s|_Q^2 + |u_k - u_s|_R^2 + |u_k - u_{k-1}|_{dR}^2 + |\zeta_N|_P^2
-        \quad\text{s.t.}\quad \zeta_{k+1} = A \zeta_k + B (u_k - u_s) + d,
+    .. math:: \min \sum_{k<N} |q_k - r_k|_Q^2 + |u_k - u_s|_R^2 + |u_k - u_{k-1}|_{dR}^2 + |\zeta_N|_P^2
+        \quad\text{s.t.}\quad \zeta_{k+1} = A \zeta_k + B (u_k - u_s) + B_w (w_k - w_s) + d,
 
-    with d what the lifted recursion drifts by at the steady pair, the input and rate bounds hard and the bounds on q
-    soft. Working with differences keeps the constant observable out. P is the lifted LQR's cost-to-go where there is
-    one, else the weight Q. Inputs and slacks are the only variables, so the solver's time does not depend on the
-    lift; `koopctl.controllers.lifted_cvxpy` states the same problem in CVXPY, and the tests hold the two equal.
+    plus linear prices, the input and rate bounds hard, the bounds on q and the terminal set soft; r_k is the steady
+    state where no path is given, and d what the lifted recursion drifts by at the steady pair, or the estimated offset
+    on top of it. Working with differences keeps the constant observable out. P is the lifted LQR's cost-to-go where
+    there is one, else the weight Q. Inputs and slacks are the only variables, so the solver's time does not depend on
+    the lift; `koopctl.controllers.lifted_cvxpy` states the same problem in CVXPY, and the tests hold the two equal.
     (Korda and Mezic, Automatica 2018.)
     """
 
     kind: ClassVar[str] = "lifted"
 
-    def __init__(self, model: Model, task: Task, observer: Observer | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        task: Task,
+        observer: Observer | None = None,
+        offset_free: float = False,
+        solver: str = "osqp",
+    ) -> None:
         """Design the law.
 
         Args:
             model: A fitted `EDMDc` with linear inputs.
             task: Target, weights, bounds, horizon.
             observer: Estimates the state from noisy or incomplete observations; made for the same model.
+            offset_free: True, or the gain of the estimate of what the plant adds to the lifted model at every step.
+            solver: Of the quadratic programs: "osqp", or "daqp" or "piqp" where they are installed.
 
         Raises:
             DesignError: The model has no single linear lifted recursion, or the observer was made for another model.
+            UnknownNameError: There is no such solver, or it is not installed.
         """
-        self.system = lifted_system(model)
-        super().__init__(model, task, observer)
-        self._constraints = Constraints(self.wanted, model.nu)
+        self.system, self.solver = lifted_system(model), solver
+        super().__init__(model, task, observer, offset_free)
+        self._tune()
         self._target_moved()
 
+    def options(self) -> dict[str, Any]:
+        """Return the options of the design."""
+        return {"solver": self.solver} | super().options()
+
     # ------------------------------------------------------------------ design
-    def _target_moved(self) -> None:
-        system, task = self.system, self.wanted
-        nz, nu, nq = system.nz, system.nu, system.window_.nq
-        self._z_steady = system.lift_state(self.steady.x)
-        self.drift = system.A_ @ self._z_steady + system.B_ @ self.steady.u + system.c_ - self._z_steady
-        self.Q = np.zeros((nz, nz))
-        self.Q[:nq, :nq] = task.Q
+    def _tune(self) -> None:
+        """What no target changes: the gain, the terminal cost and the responses of the horizon."""
+        system, task, nz = self.system, self.wanted, self.system.nz
+        A, B = system.A_, system.B_[:, self.prediction.free]
+        self.Q, K = stage_weights(nz, task.Q), np.zeros((B.shape[1], nz))
+        self.K_lifted: Array | None = None
         try:
-            self.K_lifted, self.P = infinite_horizon(system.A_, system.B_, self.Q, task.R + task.dR)
+            self.K_lifted, self.P = infinite_horizon(A, B, self.Q, task.R + task.dR)
+            K = K if task.blocked else self.K_lifted
         except DesignError as error:
             self.P = self.Q
             note = f"no lifted LQR, so the terminal cost is the stage cost alone: {error}"
             self.notes += [note] if note not in self.notes else []
-        self._fallback_gain()
-        self._condense(nz, nu)
+        if self.task.terminal_cost != "lqr" or not isinstance(self.task.terminal_cost, str):
+            self.P = np.zeros((nz, nz)) if task.terminal_cost is None else stage_weights(nz, task.terminal_cost)
+        self._terminal = self._terminal_set(A, B)
+        G = np.zeros((0, nz)) if self._terminal is None else self._terminal.G
+        self._horizon = LiftedHorizon(A, B, system.B_[:, self.prediction.measured], K, self.P, task, G)
+        self._weigh()
 
-    def _fallback_gain(self) -> None:
-        """The LQR of the re-lifted model's Jacobian stands by; without one the ladder goes on to the safe input."""
-        A, B = self.model.linearize(self.steady.x, self.steady.u)
-        Q = state_weight(self.model, self.wanted.Q)
-        try:
-            self.K = infinite_horizon(A, B, Q, self.wanted.R + self.wanted.dR)[0]
-        except DesignError:
-            self.K = None
+    def _terminal_set(self, A: Array, B: Array) -> TerminalSet | None:
+        if not self.task.terminal_set:
+            return None
+        if self.K_lifted is None:
+            raise DesignError("terminal_set needs a lifted LQR, and there is none; see the notes without it.")
+        x, u = self.steady.x, self.steady.u
+        return terminal_set(self._home[0], A, B, self.K_lifted, x, u, self.task.terminal_set)
 
-    def _condense(self, nz: int, nu: int) -> None:
-        """Solve the horizon once for a unit of everything that changes from call to call: the problem is linear."""
-        task, system = self.wanted, self.system
-        N = task.horizon
-        A, B, d = (np.repeat(part[None], N, 0) for part in (system.A_, system.B_, self.drift))
-        if task.dR.any():
-            A, B, d = with_last_input(A, B, d)
-        n = A.shape[1]
-        P = np.zeros((n, n))
-        P[:nz, :nz] = self.P
-        H = stage_hessian(self.Q, task.R, task.dR)
-        # The free response to the drift alone, then to each entry of the initial state through the same gains.
+    def _weigh(self) -> None:
+        task = self.wanted
+        self._weights = task.Q, task.R, task.dR
+        Q = stage_weights(self.prediction.nq, task.Q)
         try:
-            self._base = condense(A, B, d, H, np.zeros((N, n + nu)), P, np.zeros(n), np.zeros(n))
+            self._weighed = self._horizon.weigh(Q, task.R, task.dR)
         except np.linalg.LinAlgError:
-            radius = float(np.abs(np.linalg.eigvals(self.system.A_)).max())
+            radius, N = float(np.abs(np.linalg.eigvals(self.system.A_)).max()), task.horizon
             raise DesignError(
                 f"the lifted recursion has spectral radius {radius:.3g}, which grows to {radius**N:.1g} over the "
                 f"horizon of {N} steps and drowns the cost; use fewer features, more ridge, more data or fewer steps."
             ) from None
-        self._propagate(A, B, n)
+        weighed, horizon, nu = self._weighed, self._horizon, self.prediction.nu
+        self._by_state, self._by_drift = weighed.optimum(horizon.state), weighed.optimum(horizon.drift)
+        self._by_last = weighed.moves @ (weighed.to_w @ weighed.change_cost[:, :nu])
+        self._split = (len(horizon.S) * horizon.nq, len(horizon.S) * horizon.nq + horizon.N * nu)
+        self._stale = True
+        self._fallback_gain()
 
-    def _propagate(self, A: Array, B: Array, n: int) -> None:
-        N, nq = self.wanted.horizon, self.model.window_.nq
-        response = np.eye(n)
-        self._x_of_z, self._u_of_z = np.zeros((N + 1, nq, n)), np.zeros((N, B.shape[2], n))
-        self._x_of_z[0] = response[:nq]
-        for k in range(N):
-            self._u_of_z[k] = self._base.gains[k] @ response
-            response = (A[k] + B[k] @ self._base.gains[k]) @ response
-            self._x_of_z[k + 1] = response[:nq]
-        self._base = Condensed(
-            self._base.free_u, self._base.T, self._base.free_x[:, :nq], self._base.S[:, :nq], self._base.gains
-        )
+    def _fallback_gain(self) -> None:
+        """The LQR of the re-lifted model's Jacobian stands by; without one the ladder goes on to the safe input."""
+        A, B = self.prediction.linearize(self.steady.x, self.steady.u)
+        task, Q = self.wanted, stage_weights(self.model.nx, last(self.wanted.Q, 2))
+        try:
+            self.K = infinite_horizon(A, B, Q, last(task.R, 2) + last(task.dR, 2))[0]
+        except DesignError:
+            self.K = None
+
+    def _target_moved(self) -> None:
+        """What a target changes: the drift there, and for a while the weights and bounds."""
+        system, task = self.system, self.wanted
+        if not all(one is other for one, other in zip((task.Q, task.R, task.dR), self._weights, strict=True)):
+            self._weigh()
+        self._z_steady = system.lift_state(self.steady.x)
+        inputs = self.prediction.full(self.steady.u, -1)
+        self.drift = system.A_ @ self._z_steady + system.B_ @ inputs + system.c_ - self._z_steady
+        if self._offset is not None:
+            self.drift = self.drift + self._offset.value
+        self._still = self._by_drift @ self.drift + self._known_ahead(task)
+        first, last_input = self._split
+        self._still[:first] += np.tile(self.steady.x[: self.prediction.nq], task.horizon + 1)
+        self._still[first:last_input] += np.tile(self.steady.u, task.horizon)
+        if not hasattr(self, "_constraints") or not self._constraints.suits(task):
+            self._constraints = Constraints(task, self.prediction.nu, self._terminal, self.solver)
+            self._stale = True
+        self._constraints.task = task
+        if self._stale:
+            self._stale = False
+            self._rows = self._constraints.matrix(self._weighed.plan, self._weighed.moves[last_input:])
+
+    def _known_ahead(self, task: ResolvedTask) -> Array | float:
+        """What the path, the prices and the disturbances ahead do to the optimum, flat."""
+        prices = task.y_price.any() or task.u_price.any()
+        if task.path is None and not prices and not len(self.prediction.measured):
+            return 0.0
+        nq, W = self.prediction.nq, self.prediction.W
+        aim = np.repeat(self.steady.x[None], task.horizon, axis=0)
+        if task.path is not None:
+            aim[:, :nq] = task.path[:-1]
+        away = self.model.difference(aim, self.steady.x)[:, :nq]
+        return self._horizon.ahead(self._weighed, away, task, W - W[-1])
+
+    # ------------------------------------------------------------------ offset
+    def _offset_size(self) -> int:
+        return self.system.nz
+
+    def _learn_offset(self, offset: Offset, x: Array | None) -> bool:
+        """Compare lifted states: at rest the whole recursion, not its coordinates alone, must be at rest."""
+        known = x is not None and offset.expected is not None
+        z = None if x is None else self.system.lift_state(x)
+        difference = None
+        if known and z is not None and x is not None and offset.expected is not None:
+            difference = z - offset.expected
+            nx = self.model.nx
+            difference[:nx] = self.model.difference(x, offset.expected[:nx])
+        learnt = offset.learn(difference)
+        if learnt:
+            self._set_offset(offset.value)
+        self._seen = z
+        return learnt
+
+    def _expect(self, offset: Offset) -> None:
+        system, z = self.system, self._seen
+        if z is None:
+            offset.expect(None)
+        else:
+            offset.expect(system.A_ @ z + system.B_ @ self._acting + system.c_ + offset.value)
 
     # ------------------------------------------------------------------ one call
     def _act(self, x: Array) -> Answer:
         near = self.steady.x + self.model.window_.difference(x, self.steady.x)
         # An observer's x is lifted anew, though a KalmanFilter has a z: off the manifold of the lift it controls worse.
-        zeta = self.system.lift_state(near) - self._z_steady
+        flat = self._still + self._by_state @ (self.system.lift_state(near) - self._z_steady)
         if self.wanted.dR.any():
-            zeta = np.concatenate([zeta, self._u_last - self.steady.u])
-        free_u = self._base.free_u + self._u_of_z @ zeta
-        free_x = self._base.free_x + self._x_of_z @ zeta
-        plan = Condensed(free_u, self._base.T, free_x, self._base.S, self._base.gains)
-        home_x = np.broadcast_to(self.steady.x[: free_x.shape[1]], free_x.shape)
-        home_u = np.broadcast_to(self.steady.u, free_u.shape)
+            flat += self._by_last @ (self._u_last - self.steady.u)
+        free_x, free_u, end = self._parts(flat)
         try:
-            w, solution = self._constraints.solve(plan, home_x, home_u, self._u_last)
+            bounds = self._constraints.bounds(free_u, free_x, self._u_last, 0.0, end)
+            w, solution = self._constraints.solve(self._rows, *bounds)
         except SolverError as error:
             raise RefusedError(f"qp_{error.status}") from None
-        U = home_u + free_u + plan.T @ w
-        Q = home_x + free_x + plan.S @ w
-        status = "solved" if solution is None else solution.status
-        detail = {
-            "qp_time": 0.0 if solution is None else solution.solve_time,
-            "qp_iterations": 0 if solution is None else solution.iterations,
-        }
-        reason = "" if status == "solved" else "stopped_early"
-        return Answer(U[0], status, reason, self._cost(Q, U), Q, U, detail)
+        status, detail = "solved", {"qp_time": 0.0, "qp_iterations": 0}
+        if solution is not None:
+            flat += self._weighed.moves @ w
+            status, detail = solution.status, {"qp_time": solution.solve_time, "qp_iterations": solution.iterations}
+        Q, U, _ = self._parts(flat)
+        return Answer(U[0], status, "" if status == "solved" else "stopped_early", self._cost(Q, U), Q, U, detail)
+
+    def _parts(self, flat: Array) -> tuple[Array, Array, Array]:
+        """Return coordinates (N + 1, nq), inputs (N, nu) and terminal rows (m,)."""
+        first, last_input = self._split
+        N, nu = self.wanted.horizon, self.prediction.nu
+        return flat[:first].reshape(N + 1, -1), flat[first:last_input].reshape(N, nu), flat[last_input:]
 
     def _cost(self, Q: Array, U: Array) -> float:
         """Return the stage costs of a plan; the lifted terminal cost is left out, as its state is not formed."""
-        e, du = Q[:-1] - self.steady.x[: Q.shape[1]], U - self.steady.u
+        task, aim = self.wanted, self.steady.x[: Q.shape[1]]
+        e, du = Q[:-1] - (aim if task.path is None else task.path[:-1]), U - self.steady.u
         change = np.diff(U, axis=0, prepend=self._u_last[None])
-        pairs = ((e, self.wanted.Q), (du, self.wanted.R), (change, self.wanted.dR))
-        return float(sum(((v @ weight) * v).sum() for v, weight in pairs))
+        pairs = ((e, stage_weights(Q.shape[1], task.Q)), (du, task.R), (change, task.dR))
+        prices = (Q[1:] * task.y_price).sum() + (U * task.u_price).sum()
+        return float(sum((weighted(v, weight) * v).sum() for v, weight in pairs) + prices)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
-
 from koopctl.arrays import Array
 from koopctl.controllers.law import Answer, Law, RefusedError
 from koopctl.controllers.observer import Observer
+from koopctl.controllers.plans import stage_weights
 from koopctl.controllers.riccati import infinite_horizon
+from koopctl.controllers.steady import last
 from koopctl.models.base import Model
 from koopctl.models.edmdc import lifted_system
 from koopctl.task import Task
@@ -25,7 +25,14 @@ class LQR(Law):
 
     kind: ClassVar[str] = "lqr"
 
-    def __init__(self, model: Model, task: Task, lifted: bool = False, observer: Observer | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        task: Task,
+        lifted: bool = False,
+        observer: Observer | None = None,
+        offset_free: float = False,
+    ) -> None:
         """Design the gain.
 
         Args:
@@ -33,28 +40,29 @@ class LQR(Law):
             task: Target, weights, bounds.
             lifted: Use the lifted linear system of an `EDMDc` model.
             observer: Estimates the state from noisy or incomplete observations; made for the same model.
+            offset_free: True, or the gain of the estimate of what the plant adds to the model at every step.
 
         Raises:
             DesignError: No stabilising gain exists for this model and these weights, or the observer was made for
                 another model.
         """
         self.lifted = lifted
-        super().__init__(model, task, observer)
+        super().__init__(model, task, observer, offset_free)
         self._target_moved()
 
     def _target_moved(self) -> None:
         if self.lifted:
             self._lifted_gain()
             return
-        A, B = self.model.linearize(self.steady.x, self.steady.u)
-        self.K, self.P = infinite_horizon(A, B, state_weight(self.model, self.wanted.Q), self.wanted.R + self.wanted.dR)
+        task, Q = self.wanted, stage_weights(self.model.nx, last(self.wanted.Q, 2))
+        A, B = self.prediction.linearize(self.steady.x, self.steady.u)
+        self.K, self.P = infinite_horizon(A, B, Q, last(task.R, 2) + last(task.dR, 2))
 
     def _lifted_gain(self) -> None:
         system = lifted_system(self.model)
-        nz, nx = len(system.A_), self.model.nx
-        Q = np.zeros((nz, nz))
-        Q[:nx, :nx] = state_weight(self.model, self.wanted.Q)
-        self.K_lifted, self.P = infinite_horizon(system.A_, system.B_, Q, self.wanted.R + self.wanted.dR)
+        task, Q = self.wanted, stage_weights(system.nz, last(self.wanted.Q, 2))
+        B = system.B_[:, self.prediction.free]
+        self.K_lifted, self.P = infinite_horizon(system.A_, B, Q, last(task.R, 2) + last(task.dR, 2))
 
     def _act(self, x: Array) -> Answer:
         if self.lifted:
@@ -71,10 +79,3 @@ class LQR(Law):
     def options(self) -> dict[str, object]:
         """Return the options of the design."""
         return {"lifted": self.lifted} | super().options()
-
-
-def state_weight(model: Model, Q: Array) -> Array:
-    """Return the weight of the whole state (nx, nx): Q on the newest coordinates, nothing on older samples."""
-    weight = np.zeros((model.nx, model.nx))
-    weight[: len(Q), : len(Q)] = Q
-    return weight

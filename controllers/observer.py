@@ -39,6 +39,7 @@ class Observer(ABC):
         x: The estimate (nx,); None before the first measurement.
         innovation: Measured less predicted coordinates at the last sample, (nq,); NaN where there was nothing.
         blind: Samples in a row from which nothing could be used.
+        offset: What a step adds to the model's prediction of the coordinates, (nq,); a law without offset sets it.
         fault: What was wrong with the last sample: "" (nothing), "not_numeric", "wrong_shape", "not_finite" (nothing
             was measured), "partial" (some coordinates were missing), "outlier" (some were refused), "diverged" (the
             estimate overflowed and was given up), "bad_input" (u_last was no input).
@@ -90,6 +91,7 @@ class Observer(ABC):
         self._inputs: deque[Array] = deque(maxlen=window.delays)
         self._u = np.zeros(window.nu)
         self.innovation = np.full(window.nq, np.nan)
+        self.offset = np.zeros(window.nq)
         self.blind, self.fault = 0, ""
         self._lose()
 

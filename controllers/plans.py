@@ -5,72 +5,102 @@ from __future__ import annotations
 import numpy as np
 
 from koopctl.arrays import Array
-from koopctl.controllers.lqr import state_weight
+from koopctl.controllers.prediction import Prediction
 from koopctl.controllers.riccati import stage_hessian
 from koopctl.controllers.steady import Steady, half_ranges
-from koopctl.models.base import Model
 from koopctl.task import ResolvedTask
 
 _REACH = 1.5  # how far a random change reaches, in half ranges of the input; beyond 1 the bounds are met more often
 
 
 class Plans:
-    """Cost and roll-outs of plans X (N + 1, nx), U (N, nu) for one model, task and steady pair."""
+    """Cost and roll-outs of plans X (N + 1, nx), U (N, nu) for one prediction, task and steady pair."""
 
     def __init__(
-        self, model: Model, task: ResolvedTask, steady: Steady, P: Array, K: Array | None, reserve: float = 0.0
+        self,
+        prediction: Prediction,
+        task: ResolvedTask,
+        steady: Steady,
+        P: Array,
+        K: Array | None,
+        reserve: float = 0.0,
     ) -> None:
         """Keep what every plan is measured by.
 
         Args:
-            model: A fitted model.
-            task: Weights and bounds.
+            prediction: The model as it is planned with.
+            task: Weights and bounds, maybe by stage.
             steady: Where the plans should lead.
             P: Terminal cost, (nx, nx).
             K: LQR gain at the steady pair, or None.
             reserve: Share of the input range that plans leave to the feedback at their end, nothing at their start.
         """
-        self.model, self.task, self.steady, self.P, self.K = model, task, steady, P, K
-        self.Q = state_weight(model, task.Q)
+        self.prediction, self.task, self.steady, self.P, self.K = prediction, task, steady, P, K
+        self.window = prediction.window
+        self.Q = stage_weights(prediction.nx, task.Q)
         self.has_rate_cost = bool(task.dR.any())
         self.has_soft_bounds = bool(np.isfinite(task.y_min).any() or np.isfinite(task.y_max).any())
-        self.half = half_ranges(model)
-        self.input_low = np.where(np.isfinite(task.u_min), task.u_min, model.input_range_.low)
-        self.input_high = np.where(np.isfinite(task.u_max), task.u_max, model.input_range_.high)
+        self.has_prices = bool(task.y_price.any() or task.u_price.any())
+        self.half = half_ranges(prediction.model)
+        self.input_low = np.where(np.isfinite(task.u_min), task.u_min, prediction.low)
+        self.input_high = np.where(np.isfinite(task.u_max), task.u_max, prediction.high)
+        # Without a terminal cost, deviations are worth what they cost over a horizon.
+        self._worth = P if P.any() else (self.Q if self.Q.ndim == 2 else self.Q[-1]) * task.horizon
         self._H = stage_hessian(self.Q, task.R, task.dR)
+        self.aim = self._aim()
         # (N, nu): how far inside the bounds plans stay, as the model's error grows along them; nothing where the rate
         # bounds could not follow.
         width = task.u_max - task.u_min
         room = reserve * np.where(np.isfinite(width), width, 0.0) / 2
         grown = np.arange(task.horizon) / task.horizon
         self.reserve = grown[:, None] * np.where(room <= task.du_max, room, 0.0)
-        self._low, self._high = task.u_min + self.reserve, task.u_max - self.reserve
+        every = (task.horizon, prediction.nu)
+        self._u_min, self._u_max = np.broadcast_to(task.u_min, every), np.broadcast_to(task.u_max, every)
+        self._du_max = np.broadcast_to(task.du_max, every)
+        self._low, self._high = self._u_min + self.reserve, self._u_max - self.reserve
+
+    def _aim(self) -> Array:
+        """Return the states (N + 1, nx) or the one state (nx,) that plans are compared with."""
+        if self.task.path is None:
+            return self.steady.x
+        aim = np.repeat(self.steady.x[None], len(self.task.path), axis=0)
+        aim[:-1, : self.prediction.nq] = self.task.path[:-1]
+        return aim
 
     # ------------------------------------------------------------------ cost
     def quadratic(self, X: Array, U: Array, u_last: Array) -> tuple[Array, Array, Array, Array]:
-        """Return stage Hessian, stage gradients, terminal Hessian and gradient of half the cost at a plan."""
-        nx, nu = self.model.nx, self.model.nu
-        e = self.model.window_.difference(X, self.steady.x)
+        """Return stage Hessians, stage gradients, terminal Hessian and gradient of half the cost at a plan."""
+        nx, nu = X.shape[1], U.shape[1]
+        e = self.window.difference(X, self.aim)
         du = U - self.steady.u
+        along_x, along_u = weighted(e[:-1], self.Q), weighted(du, self.task.R)
+        end = self.P @ e[-1]
+        if self.has_prices:
+            along_u = along_u + self.task.u_price / 2
+            nq = self.prediction.nq
+            price = np.broadcast_to(self.task.y_price, (len(U), nq)) / 2
+            along_x[1:, :nq] += price[:-1]
+            end[:nq] += price[-1]
         if not self.has_rate_cost:
-            h = np.concatenate([e[:-1] @ self.Q, du @ self.task.R], axis=1)
-            return self._H, h, self.P, self.P @ e[-1]
-        change = np.diff(U, axis=0, prepend=u_last[None]) @ self.task.dR
-        h = np.concatenate([e[:-1] @ self.Q, -change, du @ self.task.R + change], axis=1)
+            return self._H, np.concatenate([along_x, along_u], axis=1), self.P, end
+        change = weighted(np.diff(U, axis=0, prepend=u_last[None]), self.task.dR)
+        h = np.concatenate([along_x, -change, along_u + change], axis=1)
         P = np.zeros((nx + nu, nx + nu))
         P[:nx, :nx] = self.P
-        return self._H, h, P, np.concatenate([self.P @ e[-1], np.zeros(nu)])
+        return self._H, h, P, np.concatenate([end, np.zeros(nu)])
 
     def cost(self, X: Array, U: Array, u_last: Array) -> Array:
         """Return the cost (n,) of plans X (n, N + 1, nx), U (n, N, nu); inf where a plan is not finite."""
         task = self.task
-        e = self.model.window_.difference(X, self.steady.x)
+        e = self.window.difference(X, self.aim)
         du = U - self.steady.u
-        total = ((e[:, :-1] @ self.Q) * e[:, :-1]).sum((1, 2)) + ((du @ task.R) * du).sum((1, 2))
+        total = (weighted(e[:, :-1], self.Q) * e[:, :-1]).sum((1, 2)) + (weighted(du, task.R) * du).sum((1, 2))
         total += ((e[:, -1] @ self.P) * e[:, -1]).sum(1)
         if self.has_rate_cost:
             change = np.diff(U, axis=1, prepend=np.broadcast_to(u_last, (len(U), 1, len(u_last))))
-            total += ((change @ task.dR) * change).sum((1, 2))
+            total += (weighted(change, task.dR) * change).sum((1, 2))
+        if self.has_prices:
+            total += (U * task.u_price).sum((1, 2)) + (X[:, 1:, : self.prediction.nq] * task.y_price).sum((1, 2))
         if self.has_soft_bounds:
             total += self._soft_cost(X)
         return np.where(np.isfinite(total), total, np.inf)
@@ -80,93 +110,108 @@ class Plans:
 
         A defect d met at a deviation e costs about 2 |e^T P d| later, which is at most 2 |e|_P |d|_P.
         """
-        d, e = F - X[1:], self.model.window_.difference(X, self.steady.x)
-        size = np.sqrt(max(float(((e @ self.P) * e).sum(axis=1).max()), 1e-12))
-        defects = np.sqrt(np.maximum(((d @ self.P) * d).sum(axis=1), 0.0)).sum()
+        d, e = F - X[1:], self.window.difference(X, self.aim)
+        size = np.sqrt(max(float(((e @ self._worth) * e).sum(axis=1).max()), 1e-12))
+        defects = np.sqrt(np.maximum(((d @ self._worth) * d).sum(axis=1), 0.0)).sum()
         cost = self.cost_of(X, U, u_last)
         return float(cost + 2.0 * size * defects), cost
 
     def cost_of(self, X: Array, U: Array, u_last: Array) -> float:
         """Return the cost of one plan X (N + 1, nx), U (N, nu)."""
-        e, du = self.model.window_.difference(X, self.steady.x), U - self.steady.u
-        cost = np.vdot(e[:-1] @ self.Q, e[:-1]) + np.vdot(du @ self.task.R, du) + np.vdot(self.P @ e[-1], e[-1])
+        e, du = self.window.difference(X, self.aim), U - self.steady.u
+        cost = np.vdot(weighted(e[:-1], self.Q), e[:-1]) + np.vdot(weighted(du, self.task.R), du)
+        cost += np.vdot(self.P @ e[-1], e[-1])
         if self.has_rate_cost:
             change = np.diff(U, axis=0, prepend=u_last[None])
-            cost += np.vdot(change @ self.task.dR, change)
+            cost += np.vdot(weighted(change, self.task.dR), change)
+        if self.has_prices:
+            cost += (U * self.task.u_price).sum() + (X[1:, : self.prediction.nq] * self.task.y_price).sum()
         if self.has_soft_bounds:
             cost += self._soft_cost(X[None])[0]
         return float(cost)
 
     def _soft_cost(self, X: Array) -> Array:
-        nq = self.model.window_.nq
-        beyond = np.maximum(X[:, 1:, :nq] - self.task.y_max, 0.0) + np.maximum(self.task.y_min - X[:, 1:, :nq], 0.0)
+        q = X[:, 1:, : self.prediction.nq]
+        beyond = np.maximum(q - self.task.y_max, 0.0) + np.maximum(self.task.y_min - q, 0.0)
         worst = beyond.max(axis=1)
-        return np.asarray(self.task.slack_price * (2 * worst + worst**2).sum(axis=1))
+        return np.asarray((self.task.slack_price * (2 * worst + worst**2)).sum(axis=1))
 
     # ------------------------------------------------------------------ roll-outs
     def clip(self, U: Array) -> Array:
-        """Return U inside the input bounds."""
+        """Return inputs (N, nu) inside their bounds."""
         # np.clip takes three times as long
-        return np.asarray(np.minimum(np.maximum(U, self.task.u_min), self.task.u_max))
+        return np.asarray(np.minimum(np.maximum(U, self._u_min), self._u_max))
+
+    def _clip_at(self, u: Array, k: int) -> Array:
+        k = min(k, len(self._u_min) - 1)
+        return np.asarray(np.minimum(np.maximum(u, self._u_min[k]), self._u_max[k]))
 
     def _inside(self, u: Array, k: int) -> Array:
         """Return the inputs (n, nu) of stage k inside the bounds less the reserve."""
         return np.asarray(np.minimum(np.maximum(u, self._low[k]), self._high[k]))
 
-    def _near(self, u: Array, last: Array) -> Array:
-        """Return u as far as the rate bounds allow after the inputs `last`."""
-        return np.asarray(np.minimum(np.maximum(u, last - self.task.du_max), last + self.task.du_max))
+    def _near(self, u: Array, last: Array, k: int) -> Array:
+        """Return the inputs u of stage k as far as the rate bounds allow after the inputs `last`."""
+        limit = self._du_max[k]
+        return np.asarray(np.minimum(np.maximum(u, last - limit), last + limit))
 
     def roll_out(self, x0: Array, U: Array, u_last: Array) -> tuple[Array, Array]:
         """Return states (n, N + 1, nx) and inputs (n, N, nu) from x0 under input sequences (n, N, nu).
 
         A plan that comes to where the LQR stays inside the bounds is handed to the LQR there: in open loop an
-        unstable target can be reached but never held.
+        unstable target can be reached but never held. Plans with fewer moves than steps only hold their inputs.
         """
         X = np.empty((len(U), U.shape[1] + 1, len(x0)))
         X[:, 0] = x0
         last = np.broadcast_to(u_last, U[:, 0].shape)
         for k in range(U.shape[1]):
             u = self._inside(U[:, k], k)
-            if self.K is not None:
-                e = self.model.window_.difference(X[:, k], self.steady.x)
+            if self.K is not None and not self.task.blocked:
+                e = self.window.difference(X[:, k], self.steady.x)
                 lqr = self.steady.u - e @ self.K.T
-                caught = ((lqr >= self.task.u_min) & (lqr <= self.task.u_max)).all(axis=1)
+                caught = ((lqr >= self._u_min[k]) & (lqr <= self._u_max[k])).all(axis=1)
                 caught &= (np.abs(e[:, : len(self.half)]) <= self.half).all(axis=1)
                 u[caught] = lqr[caught]
-            last = self._near(u, last)
-            U[:, k], X[:, k + 1] = last, self.model.step(X[:, k], last)
+            last = self._near(u, last, k)
+            U[:, k], X[:, k + 1] = last, self.prediction.step(X[:, k], last, k)
         return X, U
 
     def home(self, x0: Array) -> tuple[Array, Array]:
-        """Return the plan of the LQR from x0, or of the steady input where there is no LQR."""
+        """Return the plan of the LQR from x0, or of the steady input where there is no LQR or inputs are held."""
         N = self.task.horizon
-        X, U = np.empty((N + 1, len(x0))), np.tile(self.clip(self.steady.u), (N, 1))
+        X, U = np.empty((N + 1, len(x0))), self.clip(np.tile(self.steady.u, (N, 1)))
         X[0] = x0
         for k in range(N):
-            if self.K is not None:
-                U[k] = self.clip(self.steady.u - self.K @ self.model.window_.difference(X[k], self.steady.x))
-            X[k + 1] = self.model.step(X[k], U[k])
+            if self.K is not None and not self.task.blocked:
+                U[k] = self._clip_at(self.steady.u - self.K @ self.window.difference(X[k], self.steady.x), k)
+            X[k + 1] = self.prediction.step(X[k], U[k], k)
         return X, U
 
     def shift(self, X: Array, U: Array, steps: int) -> tuple[Array, Array]:
-        """Return the plan `steps` later, filled up at the end by the LQR."""
-        X, U = X[steps:], U[steps:]
-        for _ in range(self.task.horizon - len(U)):
+        """Return the plan `steps` later, filled up at the end by the LQR; or its inputs held as its moves are."""
+        X, U, N = X[steps:], U[steps:], self.task.horizon
+        for k in range(len(U), N):
             u = self.steady.u
             if self.K is not None:
-                u = u - self.K @ self.model.window_.difference(X[-1], self.steady.x)
-            u = self.clip(u)
+                u = u - self.K @ self.window.difference(X[-1], self.steady.x)
+            u = self._clip_at(u, k)
             U = np.concatenate([U, u[None]])
-            X = np.concatenate([X, self.model.step(X[-1], u)[None]])
-        return X, U
+            X = np.concatenate([X, self.prediction.step(X[-1], u, k)[None]])
+        return X, self.held(U)
+
+    def held(self, U: Array) -> Array:
+        """Return inputs (..., N, nu) that change only where the plan may move."""
+        if not self.task.blocked:
+            return U
+        N, at = self.task.horizon, self.task.moves
+        return np.asarray(U[..., at[np.searchsorted(at, np.arange(N), side="right") - 1], :])
 
     def at_home(self, x: Array) -> bool:
         """Tell whether the LQR could take over at the state x (nx,) without meeting the input bounds."""
         if self.K is None or not np.isfinite(x).all():
             return False
-        u = self.steady.u - self.K @ self.model.window_.difference(x, self.steady.x)
-        return bool((u >= self.task.u_min).all() and (u <= self.task.u_max).all())
+        u = self.steady.u - self.K @ self.window.difference(x, self.steady.x)
+        return bool((u >= self._u_min[-1]).all() and (u <= self._u_max[-1]).all())
 
     # ------------------------------------------------------------------ search
     def candidates(self, X: Array, U: Array, count: int, rng: np.random.Generator) -> Array:
@@ -176,14 +221,17 @@ class Plans:
         start from scratch and only switch between the bounds, which is where the inputs of a swing-up lie.
         """
         N, nu = U.shape
-        fixed = np.stack([U, self.home(X[0])[1], np.broadcast_to(self.clip(self.steady.u), U.shape)])
-        half, middle = (self.input_high - self.input_low) / 2, (self.input_high + self.input_low) / 2
+        fixed = np.stack([U, self.home(X[0])[1], self.clip(np.broadcast_to(self.steady.u, U.shape))])
+        half, middle = (
+            (self.input_high - self.input_low) / 2,
+            (self.input_high + self.input_low) / 2,
+        )  # (nu,) or (N, nu)
         rate = 3.0 ** rng.uniform(0.0, 2.0, size=(count, 1, 1)) / N
         piece = np.cumsum(rng.random((count, N, nu)) < rate, axis=1)
         change = np.take_along_axis(rng.uniform(-1.0, 1.0, size=(count, N + 1, nu)), piece, axis=1)
         added = U + _REACH * half * change[::2]
         switched = middle + half * np.sign(change[1::2])
-        return np.concatenate([fixed, added, switched])
+        return self.held(np.concatenate([fixed, added, switched]))
 
     def best_of(self, x0: Array, U: Array, u_last: Array) -> tuple[Array, Array, float]:
         """Return the cheapest of the input sequences (n, N, nu) with its roll-out and cost."""
@@ -204,7 +252,7 @@ class Plans:
         dU: Array | float = 0.0,
     ) -> tuple[Array, Array, float]:
         """Roll out U + length dU, held to X + length dX by gains (N, nu, nx); return the cheapest plan and its cost."""
-        window, N, nx = self.model.window_, len(U), X.shape[1]
+        N, nx = len(U), X.shape[1]
         states = np.empty((len(lengths), N + 1, nx))
         inputs = np.empty((len(lengths), N, U.shape[1]))
         aim = X + lengths[:, None, None] * dX
@@ -213,10 +261,28 @@ class Plans:
         last = np.broadcast_to(u_last, inputs[:, 0].shape)
         with np.errstate(all="ignore"):
             for k in range(N):
-                off = window.difference(states[:, k], aim[:, k])
+                off = self.window.difference(states[:, k], aim[:, k])
                 u = self._inside(feed[:, k] + off @ gains[k, :, :nx].T, k)
-                last = self._near(u, last)
-                inputs[:, k], states[:, k + 1] = last, self.model.step(states[:, k], last)
+                last = self._near(u, last, k)
+                inputs[:, k], states[:, k + 1] = last, self.prediction.step(states[:, k], last, k)
             cost = self.cost(states, inputs, u_last)
         best = int(np.argmin(cost))
         return states[best], inputs[best], float(cost[best])
+
+
+def weighted(v: Array, W: Array) -> Array:
+    """Return W v for rows v (..., N, n) and a symmetric weight W, (n, n) or one a stage (N, n, n)."""
+    if W.ndim == 2:
+        return v @ W
+    return np.asarray((v[..., None, :] @ W)[..., 0, :])
+
+
+def stage_weights(nx: int, Q: Array) -> Array:
+    """Return the weight of the state (nx, nx), or of the states of all stages (N, nx, nx), for weights of q.
+
+    Weights by stage begin with the state after the first input; the first state is what it is at any weight.
+    """
+    nq = Q.shape[-1]
+    weight = np.zeros((*Q.shape[:-2], nx, nx))
+    weight[..., :nq, :nq] = Q
+    return weight if Q.ndim == 2 else np.concatenate([weight[:1], weight[:-1]])

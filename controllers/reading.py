@@ -34,11 +34,20 @@ class Reading:
         return value, "wrong_shape" if value is None else ""
 
     def target(self, reference: ArrayLike) -> Array | None:
-        """Return a copy of a reference as coordinates (nq,) or measured states (ny,), None where it is neither."""
-        value, nq = as_numbers(reference), self.model.window_.nq
-        if value is not None and value.shape != (nq,):
-            value = self._selected(value)
-        return value if value is not None and np.isfinite(value).all() else None
+        """Return a copy of a reference as coordinates (nq,), or of rows of them (n, nq); None where it is neither.
+
+        Args:
+            reference: Coordinates (nq,), measured states (ny,), a full observation, or rows of one of them.
+        """
+        value, chart = as_numbers(reference), self.model.window_.chart
+        if value is None or value.ndim not in (1, 2) or not value.size:
+            return None
+        measured = value.shape[-1] != chart.nq
+        if measured and value.shape[-1] == len(self.model.sensors_):
+            value = value[..., self._columns]
+        if not np.isfinite(value).all() or measured and value.shape[-1] != len(self._columns):
+            return None
+        return chart.to_coordinates(value) if measured else value
 
     def _selected(self, value: Array) -> Array | None:
         """Return the measured states (ny,) of a full or a selected observation, None where it is neither."""

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 import numpy as np
 
 from koopctl.arrays import Array
 from koopctl.controllers.constraints import Constraints
 from koopctl.controllers.law import Answer, Law, RefusedError
-from koopctl.controllers.lqr import state_weight
 from koopctl.controllers.observer import Observer
-from koopctl.controllers.plans import Plans
+from koopctl.controllers.plans import Plans, stage_weights
+from koopctl.controllers.prediction import Expansion
 from koopctl.controllers.riccati import Condensed, condense, infinite_horizon, with_last_input
 from koopctl.controllers.stabilised import stabilised
+from koopctl.controllers.steady import half_ranges, last
+from koopctl.controllers.terminal_set import TerminalSet, terminal_set
 from koopctl.errors import DesignError, SolverError
 from koopctl.models.base import Model
 from koopctl.qp import QPSolution
-from koopctl.task import Task
+from koopctl.task import ResolvedTask, Task
 
 _LENGTHS = np.append(0.5 ** np.arange(6), 0.0)  # of the batched line search
 _FIRST_LOOK = 8  # times as many candidates where there is no plan yet
 _SMALL = 0.02  # a correction of every planned state below this share of the data's half range is taken unchecked
+_RETUNE = 0.05  # a steady pair moved by less, in half ranges of the data, keeps its LQR
 _JUMP = 0.25  # an observation this far from the plan, in half ranges of the data, starts the plan anew
-
-Expansion: TypeAlias = tuple[Array, Array, Array]  # f, A, B at every stage of a plan
 
 
 class RelinearizedMPC(Law):
@@ -54,6 +55,8 @@ class RelinearizedMPC(Law):
         reserve: float = 0.03,
         random_state: int = 0,
         observer: Observer | None = None,
+        offset_free: float = False,
+        solver: str = "osqp",
     ) -> None:
         """Design the law.
 
@@ -67,9 +70,12 @@ class RelinearizedMPC(Law):
                 step to all of it at their end; a swing-up planned with the whole range fails on the model's last 1 %.
             random_state: Seed of the candidates' perturbations.
             observer: Estimates the state from noisy or incomplete observations; made for the same model.
+            offset_free: True, or the gain of the estimate of what the plant adds to the model at every step.
+            solver: Of the quadratic programs: "osqp", or "daqp" or "piqp" where they are installed.
 
         Raises:
             DesignError: An option is out of range, or the observer was made for another model.
+            UnknownNameError: There is no such solver, or it is not installed.
         """
         if iterations < 1 or candidates < 0 or not step_bound > 0 or not 0 <= reserve < 1:
             raise DesignError(
@@ -77,37 +83,67 @@ class RelinearizedMPC(Law):
                 "expected >= 1, >= 0, > 0 and in [0, 1)."
             )
         self.iterations, self.candidates = iterations, candidates
-        self.step_bound, self.reserve, self.random_state = step_bound, reserve, random_state
-        super().__init__(model, task, observer)
-        self._constraints = Constraints(self.wanted, model.nu)
+        self.step_bound, self.reserve, self.random_state, self.solver = step_bound, reserve, random_state, solver
+        self.P = np.zeros((model.nx, model.nx))
+        self._tuned: tuple[Array, Array, tuple[Array, ...]] | None = None  # where, and with which weights, P is right
+        super().__init__(model, task, observer, offset_free)
         self._target_moved()
 
     def options(self) -> dict[str, Any]:
         """Return the options of the design."""
-        names = ("iterations", "candidates", "step_bound", "reserve", "random_state")
+        names = ("iterations", "candidates", "step_bound", "reserve", "random_state", "solver")
         return {name: getattr(self, name) for name in names} | super().options()
 
     def reset(self) -> None:
         """Forget the past, and start the candidates' perturbations from their seed."""
         super().reset()
         self._local: Expansion | None = None
-        self._gains = np.zeros((0, self.model.nu, self.model.nx))
+        self._gains = np.zeros((0, self.prediction.nu, self.model.nx))
         self._rng = np.random.default_rng(self.random_state)
 
     def _target_moved(self) -> None:
-        """Terminal cost, fallback gain and cost function at the steady pair."""
+        """Terminal cost, fallback gain, cost function and bounds at the steady pair."""
         task = self.wanted
-        A, B = self.model.linearize(self.steady.x, self.steady.u)
-        Q = state_weight(self.model, task.Q)
+        self._tune(task)
+        self._plans = Plans(self.prediction, task, self.steady, self.P, self.K, self.reserve)
+        more = self.prediction.nu if self._plans.has_rate_cost else 0  # columns for the last input
+        home = np.zeros((self.prediction.nu, self.model.nx)) if self.K is None or task.blocked else self.K
+        self._gain_home = None if self.K is None and not task.blocked else np.pad(home, ((0, 0), (0, more)))
+        self._local = None
+        if not hasattr(self, "_constraints") or self.task.terminal_set or not self._constraints.suits(task):
+            self._constraints = Constraints(task, self.prediction.nu, self._terminal_set(task), self.solver)
+        self._constraints.task = task
+
+    def _tune(self, task: ResolvedTask) -> None:
+        """Solve for the LQR at the steady pair, unless the one there is was tuned near it with the same weights."""
+        weights = tuple(last(weight, 2) for weight in (task.Q, task.R, task.dR))
+        if self._tuned is not None:
+            x, u, before = self._tuned
+            off = np.abs(self.model.difference(self.steady.x, x))[: self.prediction.nq] / half_ranges(self.model)
+            width = np.maximum(self.prediction.high - self.prediction.low, 1e-9)
+            close = (off <= _RETUNE).all() and (np.abs(self.steady.u - u) <= _RETUNE * width).all()
+            if close and all(np.array_equal(one, other) for one, other in zip(weights, before, strict=True)):
+                return
+        self._tuned = self.steady.x, self.steady.u, weights
+        A, B = self.prediction.linearize(self.steady.x, self.steady.u)
+        Q = stage_weights(self.model.nx, weights[0])
         try:
-            self.K, self.P = infinite_horizon(A, B, Q, task.R + task.dR)
+            self.K, self.P = infinite_horizon(A, B, Q, weights[1] + weights[2])
         except DesignError as error:
             self.K, self.P = None, Q * task.horizon
             note = f"the terminal cost is the stage cost times the horizon, and no LQR stands by as fallback: {error}"
             self.notes += [note] if note not in self.notes else []
-        self._plans = Plans(self.model, task, self.steady, self.P, self.K, self.reserve)
-        more = self.model.nu if self._plans.has_rate_cost else 0  # columns for the last input
-        self._gain_home = None if self.K is None else np.pad(self.K, ((0, 0), (0, more)))
+        if self.task.terminal_cost != "lqr" or not isinstance(self.task.terminal_cost, str):
+            given = task.terminal_cost
+            self.P = np.zeros_like(Q) if given is None else stage_weights(self.model.nx, given)
+
+    def _terminal_set(self, task: ResolvedTask) -> TerminalSet | None:
+        if not self.task.terminal_set:
+            return None
+        if self.K is None:
+            raise DesignError("terminal_set needs an LQR at the target, and there is none; see the notes without it.")
+        A, B = self.prediction.linearize(self.steady.x, self.steady.u)
+        return terminal_set(self._home[0], A, B, self.K, self.steady.x, self.steady.u, self.task.terminal_set)
 
     # ------------------------------------------------------------------ one call
     def _act(self, x: Array) -> Answer:
@@ -117,7 +153,7 @@ class RelinearizedMPC(Law):
             X, U = self._search(X, U, shift)
         local: Expansion | None = self._expand(X, U, 0 if searching else shift)
         for _ in range(self.iterations):
-            local = local or self.model.expand(X[:-1], U)
+            local = local or self.prediction.expand(X[:-1], U)
             X, U, cost, local, solution = self._round(X, U, local, searching)
         if not np.isfinite(X).all() or not np.isfinite(U).all():
             raise RefusedError("plan_not_finite")
@@ -146,11 +182,11 @@ class RelinearizedMPC(Law):
 
     def _expand(self, X: Array, U: Array, shift: int) -> Expansion:
         """Linearise along the plan; only the first stage and the last ones are new since the last call."""
-        if not shift or self._local is None:
-            return self.model.expand(X[:-1], U)
+        if not shift or self._local is None or len(self.prediction.measured) or self.wanted.blocked:
+            return self.prediction.expand(X[:-1], U)
         fresh = np.r_[0, len(U) - shift : len(U)]
         F, A, B = (np.concatenate([part[shift:], part[:shift]]) for part in self._local)
-        F[fresh], A[fresh], B[fresh] = self.model.expand(X[fresh], U[fresh])
+        F[fresh], A[fresh], B[fresh] = self.prediction.expand(X[fresh], U[fresh], fresh)
         return F, A, B
 
     def _search(self, X: Array, U: Array, shift: int) -> tuple[Array, Array]:
@@ -170,8 +206,17 @@ class RelinearizedMPC(Law):
     ) -> tuple[Array, Array, float, Expansion | None, QPSolution | None]:
         """Solve the linearised problem and move the plan by as much of the correction as pays."""
         plan = self._condensed(X, U, local, searching)
+        free_u, free_x = U + plan.free_u, X + plan.free_x[:, : X.shape[1]]
+        rows, end = self._constraints.matrix, None
+        if self._constraints.terminal is not None:
+            G = self._constraints.terminal.G
+            end = G @ self.model.difference(free_x[-1], self.steady.x)
+            A = rows(plan, np.tensordot(G, plan.S[-1][: X.shape[1]], 1))
+        else:
+            A = rows(plan)
         try:
-            w, solution = self._constraints.solve(plan, X, U, self._u_last, self._plans.reserve)
+            bounds = self._constraints.bounds(free_u, free_x, self._u_last, self._plans.reserve, end)
+            w, solution = self._constraints.solve(A, *bounds)
         except SolverError as error:
             raise RefusedError(f"qp_{error.status}") from None
         self._gains = plan.gains
@@ -202,7 +247,7 @@ class RelinearizedMPC(Law):
         before, _ = self._plans.merit(X, U, F, self._u_last)
         for length in (longest, 0.5 * longest, 0.2 * longest):
             X_new, U_new = X + length * dX, self._plans.clip(U + length * dU)
-            local = self.model.expand(X_new[:-1], U_new)
+            local = self.prediction.expand(X_new[:-1], U_new)
             merit, cost = self._plans.merit(X_new, U_new, local[0], self._u_last)
             if merit <= before:
                 return X_new, U_new, cost, local
@@ -215,6 +260,6 @@ class RelinearizedMPC(Law):
         if self._plans.has_rate_cost:
             A, B, d = with_last_input(A, B, d)
         # Near home the LQR's gain is good at every stage; on the way there each stage needs its own.
-        if searching or self._gain_home is None:
+        if self._gain_home is None or (searching and not self.wanted.blocked):
             return condense(A, B, d, H, h, P, p, np.zeros(len(P)))
-        return stabilised(A, B, d, H, h, P, p, self._gain_home)
+        return stabilised(A, B, d, H, h, P, p, self._gain_home, self.wanted.moves)

@@ -71,7 +71,7 @@ def condense(A: Array, B: Array, d: Array, H: Array, h: Array, P: Array, p: Arra
         A: (N, nx, nx).
         B: (N, nx, nu).
         d: Defects, (N, nx).
-        H: Stage Hessian (nx + nu, nx + nu), the same at every stage.
+        H: Stage Hessian (nx + nu, nx + nu), the same at every stage, or (N, nx + nu, nx + nu).
         h: Stage gradients, (N, nx + nu).
         P: Terminal Hessian, (nx, nx).
         p: Terminal gradient, (nx,).
@@ -148,13 +148,17 @@ def _forward(F: Array, gains: Array, scale: Array, dx0: Array) -> Condensed:
 
 
 def stage_hessian(Q: Array, R: Array, dR: Array) -> Array:
-    """Return the Hessian of |x|_Q^2 + |u|_R^2 + |u - u_last|_dR^2 by [x, u], or [x, u_last, u] where dR is not zero."""
-    nx, nu = len(Q), len(R)
+    """Return the Hessian of |x|_Q^2 + |u|_R^2 + |u - u_last|_dR^2 by [x, u], or [x, u_last, u] where dR is not zero.
+
+    Weights that differ by stage (N, n, n) give one Hessian a stage.
+    """
+    nx, nu = Q.shape[-1], R.shape[-1]
     n = nx + nu if dR.any() else nx
-    H = np.zeros((n + nu, n + nu))
-    H[:nx, :nx], H[n:, n:] = Q, R + dR
+    stages = max((weight.shape[:-2] for weight in (Q, R, dR)), key=len)
+    H = np.zeros((*stages, n + nu, n + nu))
+    H[..., :nx, :nx], H[..., n:, n:] = Q, R + dR
     if n > nx:
-        H[nx:n, nx:n], H[nx:n, n:], H[n:, nx:n] = dR, -dR, -dR
+        H[..., nx:n, nx:n], H[..., nx:n, n:], H[..., n:, nx:n] = dR, -dR, -dR
     return H
 
 

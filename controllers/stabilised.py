@@ -9,7 +9,9 @@ from koopctl.arrays import Array
 from koopctl.controllers.riccati import Condensed
 
 
-def stabilised(A: Array, B: Array, d: Array, H: Array, h: Array, P: Array, p: Array, gain: Array) -> Condensed:
+def stabilised(
+    A: Array, B: Array, d: Array, H: Array, h: Array, P: Array, p: Array, gain: Array, moves: np.ndarray | None = None
+) -> Condensed:
     r"""Condense the horizon of `koopctl.controllers.riccati.condense` with dx_0 = 0 around du = -gain dx + v.
 
     With the LQR gain of the target the responses to v stay small over any horizon although the plant is unstable,
@@ -19,27 +21,32 @@ def stabilised(A: Array, B: Array, d: Array, H: Array, h: Array, P: Array, p: Ar
         A: (N, nx, nx).
         B: (N, nx, nu).
         d: Defects, (N, nx).
-        H: Stage Hessian (nx + nu, nx + nu).
+        H: Stage Hessian (nx + nu, nx + nu), or one a stage (N, nx + nu, nx + nu).
         h: Stage gradients, (N, nx + nu).
         P: Terminal Hessian, (nx, nx).
         p: Terminal gradient, (nx,).
         gain: (nu, nx).
+        moves: Stages at which v may change, from 0 on; every stage by default. Fewer need a gain of zero, else it is
+            not the input that is held.
 
     Raises:
         numpy.linalg.LinAlgError: The Hessian is not positive definite.
     """
     N, nx, nu = B.shape
-    n_v = N * nu
+    every = moves is None or len(moves) == N
+    at = np.arange(N) if every else np.asarray(moves)
+    block = np.searchsorted(at, np.arange(N), side="right") - 1
+    n_v = len(at) * nu
     closed = A - B @ gain
     M = np.zeros((N + 1, nx, n_v + 1))  # starts as what each stage adds, ends as the responses
-    M[1:, :, :-1].reshape(N, nx, N, nu)[range(N), :, range(N), :] = B
+    M[1:, :, :-1].reshape(N, nx, len(at), nu)[range(N), :, block, :] = B
     M[1:, :, -1] = d
     for closed_k, before, after in zip(closed[1:], M[1:-1], M[2:], strict=True):
         after += closed_k.dot(before)
     Z = np.empty((N, nx + nu, n_v + 1))
     Z[:, :nx] = M[:N]
     np.matmul(-gain, M[:N], out=Z[:, nx:])
-    Z[:, nx:, :-1].reshape(N, nu, N, nu)[range(N), :, range(N), :] += np.eye(nu)
+    Z[:, nx:, :-1].reshape(N, nu, len(at), nu)[range(N), :, block, :] += np.eye(nu)
     return _minimise(M, Z, H, h, P, p, gain)
 
 

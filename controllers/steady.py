@@ -9,11 +9,13 @@ import numpy as np
 from scipy.optimize import lsq_linear
 
 from koopctl.arrays import Array, as_array
+from koopctl.controllers.prediction import Prediction
 from koopctl.errors import DesignError
 from koopctl.models.base import Model
 from koopctl.task import ResolvedTask, Task
 
 _STILLNESS = 1e6  # weight of standing still against closeness to the target, both in ranges of the data
+_UNWEIGHED = 1e-3  # closeness of coordinates that the task does not weigh
 _INPUT = 1e-4  # weight of the input's distance from its reference: only decides where the state does not
 _WORTH_SAYING = 1e-2  # moved or drifting by more than this share of the data's range
 
@@ -51,34 +53,42 @@ def resolve(model: Model, task: Task) -> ResolvedTask:
     return task.resolve(chart.names, model.u_names_)
 
 
-def nearest_steady(model: Model, task: ResolvedTask) -> Steady:
-    """Find the steady pair nearest to the task's target, inputs inside their bounds.
+def nearest_steady(prediction: Prediction, task: ResolvedTask, near: tuple[Array, Array] | None = None) -> Steady:
+    """Find the steady pair nearest to the task's target, inputs and bounded coordinates inside their bounds.
 
     Gauss-Newton on |q - q*|^2 + w1 |u - u*|^2 + w2 |f(q, u) - q|^2 in units of the data's range, with step halving. A
     weighted residual, not an equality: where a coordinate hardly influences the motion, cancelling the last 1e-6 of
-    drift exactly would move the target by its whole range.
+    drift exactly would move the target by its whole range. Coordinates that the task does not weigh hardly count, so
+    that an offset goes into them.
+
+    Args:
+        prediction: The model with its last disturbances and its offset.
+        task: Target and bounds; where they change over the horizon, their last values count.
+        near: Pair (x, u) to start from, for a target that has moved a little.
 
     Raises:
         DesignError: The model is not finite at the target.
     """
-    window = model.window_
-    nq, nu = window.nq, window.nu
-    range_q = half_ranges(model)
-    range_u = np.maximum((model.input_range_.high - model.input_range_.low) / 2, 1e-9)
+    nq, nu = prediction.nq, prediction.nu
+    range_q = half_ranges(prediction.model)
+    range_u = np.maximum((prediction.high - prediction.low) / 2, 1e-9)
     u_target = np.zeros(nu) if task.u_target is None else task.u_target
-    weights = np.concatenate([1.0 / range_q, np.sqrt(_INPUT) / range_u, np.sqrt(_STILLNESS) / range_q])
+    close = np.where(last(task.Q, 2).diagonal() > 0, 1.0, _UNWEIGHED) if task.Q.any() else np.ones(nq)
+    weights = np.concatenate([close / range_q, np.sqrt(_INPUT) / range_u, np.sqrt(_STILLNESS) / range_q])
     if task.u_target is not None:
         weights[nq : nq + nu] *= 1e4  # the user said which input holds the target
 
     def residual(v: Array) -> Array:
-        x, u = _constant_state(v[:nq], v[nq:], window.delays), v[nq:]
-        drift = model.difference(model.step(x, u), x)[:nq]
-        start = model.difference(x, _constant_state(task.target, u, window.delays))[:nq]
+        x, u = _constant_state(prediction, v[:nq], v[nq:]), v[nq:]
+        drift = prediction.window.difference(prediction.step(x, u, -1), x)[:nq]
+        start = prediction.window.difference(x, _constant_state(prediction, task.target, u))[:nq]
         return np.asarray(weights * np.concatenate([start, u - u_target, drift]))
 
-    low = np.concatenate([np.full(nq, -np.inf), task.u_min])
-    high = np.concatenate([np.full(nq, np.inf), task.u_max])
-    v = np.clip(np.concatenate([task.target, u_target]), low, high)
+    low = np.concatenate([last(task.y_min, 1), last(task.u_min, 1)])
+    high = np.concatenate([last(task.y_max, 1), last(task.u_max, 1)])
+    low[prediction.window.chart.angles], high[prediction.window.chart.angles] = -np.inf, np.inf
+    v = np.concatenate([task.target, u_target] if near is None else [near[0][:nq], near[1]])
+    v = np.clip(v, low, high)
     r = residual(v)
     if not np.isfinite(r).all():
         raise DesignError(
@@ -86,11 +96,17 @@ def nearest_steady(model: Model, task: ResolvedTask) -> Steady:
             "choose a target inside the recorded motion, or record motion around the target."
         )
     for _ in range(50):
-        step = _bounded_step(_jacobian(model, v, weights), r, low - v, high - v)
+        step = _bounded_step(_jacobian(prediction, v, weights), r, low - v, high - v)
+        before = r @ r
         v, r, improved = _line_search(residual, v, r, step, low, high)
-        if not improved:
+        if not improved or (near is not None and r @ r > 0.99 * before):
             break
-    return _describe(model, task, v, range_q)
+    return _describe(prediction, task, v, range_q)
+
+
+def last(rows: Array, ndim: int) -> Array:
+    """Return the last of the values by stage, or the one value for all stages."""
+    return np.array(rows if rows.ndim == ndim else rows[-1])
 
 
 def _bounded_step(J: Array, r: Array, low: Array, high: Array) -> Array:
@@ -112,19 +128,22 @@ def _line_search(
     return v, r, False
 
 
-def _jacobian(model: Model, v: Array, weights: Array) -> Array:
-    window = model.window_
-    nq, nu = window.nq, window.nu
-    A, B = model.linearize(_constant_state(v[:nq], v[nq:], window.delays), v[nq:])
+def _jacobian(prediction: Prediction, v: Array, weights: Array) -> Array:
+    nq, nu, window = prediction.nq, prediction.nu, prediction.window
+    A, B = prediction.linearize(_constant_state(prediction, v[:nq], v[nq:]), v[nq:])
     # A constant history: every delayed q moves with q and every delayed u with u.
-    spread_q = np.concatenate([np.tile(np.eye(nq), (window.delays + 1, 1)), np.zeros((window.delays * nu, nq))])
-    spread_u = np.concatenate([np.zeros(((window.delays + 1) * nq, nu)), np.tile(np.eye(nu), (window.delays, 1))])
+    chosen = np.eye(window.nu)[:, prediction.free]
+    spread_q = np.concatenate([np.tile(np.eye(nq), (window.delays + 1, 1)), np.zeros((window.delays * window.nu, nq))])
+    spread_u = np.concatenate([np.zeros(((window.delays + 1) * nq, nu)), np.tile(chosen, (window.delays, 1))])
     drift = np.concatenate([A[:nq] @ spread_q - np.eye(nq), A[:nq] @ spread_u + B[:nq]], axis=1)
     return np.asarray(weights[:, None] * np.concatenate([np.eye(nq + nu), drift]))
 
 
-def _constant_state(q: Array, u: Array, delays: int) -> Array:
-    return np.concatenate([np.tile(q, delays + 1), np.tile(u, delays)])
+def _constant_state(prediction: Prediction, q: Array, u: Array) -> Array:
+    delays = prediction.window.delays
+    if not delays:
+        return np.array(q)
+    return np.concatenate([np.tile(q, delays + 1), np.tile(prediction.full(u, -1), delays)])
 
 
 def half_ranges(model: Model) -> Array:
@@ -137,16 +156,18 @@ def half_ranges(model: Model) -> Array:
     return half
 
 
-def _describe(model: Model, task: ResolvedTask, v: Array, range_q: Array) -> Steady:
-    nq, delays = model.window_.nq, model.window_.delays
-    x, u = _constant_state(v[:nq], v[nq:], delays), v[nq:]
-    drift = model.difference(model.step(x, u), x)[:nq]
-    moved = float(np.abs(model.difference(x, _constant_state(task.target, u, delays))[:nq] / range_q).max())
+def _describe(prediction: Prediction, task: ResolvedTask, v: Array, range_q: Array) -> Steady:
+    nq, model = prediction.nq, prediction.model
+    x, u = _constant_state(prediction, v[:nq], v[nq:]), v[nq:]
+    drift = model.difference(prediction.step(x, u, -1), x)[:nq]
+    off = np.abs(model.difference(x, _constant_state(prediction, task.target, u))[:nq] / range_q)
+    weighed = last(task.Q, 2).diagonal() > 0
+    moved = float(off[weighed].max() if weighed.any() else off.max())
     slipping = float(np.abs(drift / range_q).max())
     note = ""
     if moved > _WORTH_SAYING or slipping > _WORTH_SAYING:
         pairs = ", ".join(f"{name}={value:.4g}" for name, value in zip(model.state_names, x, strict=False))
-        inputs = ", ".join(f"{name}={value:.4g}" for name, value in zip(model.u_names_, u, strict=True))
+        inputs = ", ".join(f"{name}={value:.4g}" for name, value in zip(prediction.names, u, strict=True))
         note = f"the target is no equilibrium of the learnt model; the nearest steady pair is {pairs} with {inputs}"
         note += (
             f", which still drifts by {slipping:.1%} of the data's range a step." if slipping > _WORTH_SAYING else "."

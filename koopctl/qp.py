@@ -70,13 +70,16 @@ class QP:
     number of steps.
     """
 
-    def __init__(self, P: Array, pattern: Array, *, tolerance: float = 1e-7, max_iterations: int = 300) -> None:
+    def __init__(
+        self, P: Array, pattern: Array, *, tolerance: float = 1e-7, max_iterations: int = 300, solver: str = "osqp"
+    ) -> None:
         """Set up the structure.
 
         Args:
             P: Hessian (n, n), positive definite, constant.
             pattern: (m, n), nonzero where A may be; also the first A.
             tolerance: Absolute and relative tolerance of the solver; residuals up to 100 times it are accepted.
+            solver: "osqp".
             max_iterations: Where OSQP stops and the least-distance form takes over.
 
         Raises:

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from koopctl.arrays import Array, ByName, as_vector, as_weight, as_whole, is_finite
+from koopctl.arrays import Array, ByName, as_vector, as_weight, as_whole, index_of, is_finite
 from koopctl.errors import DataError
 
 
 @dataclass(frozen=True)
 class Task:
-    r"""Minimise :math:`\sum_k |q_k - q^*|_Q^2 + |u_k - u^*|_R^2 + |u_k - u_{k-1}|_{dR}^2` within bounds.
+    r"""Minimise :math:`\sum_k |q_k - q^*|_Q^2 + |u_k - u^*|_R^2 + |u_k - u_{k-1}|_{dR}^2` plus prices, within bounds.
 
     q are the coordinates of the observation: the measured states, with one angle in place of each cos/sin pair
     (`model.state_names` lists them). Differences of angles wrap. Vectors are given as one number for all entries, an
-    array, or a mapping by name whose missing entries are 0 (weights, target) or unbounded (bounds). Input bounds are
-    hard; bounds on q are soft: they give way at `slack_price` rather than leave the law without an answer.
+    array, or a mapping by name whose missing entries are 0 (weights, prices, target) or unbounded (bounds). Input
+    bounds are hard; bounds on q are soft: they give way at `slack_price` rather than leave the law without an answer.
+    What changes while the law runs (reference, measured disturbances, weights, bounds) is passed at the call, see
+    `koopctl.Preview`.
 
     Attributes:
         target: q*, (nq,); where the observation is redundant, also a full observation (ny,).
@@ -36,7 +38,18 @@ class Task:
         y_max: Soft upper bounds on q.
         u_safe: The input of last resort; 0, clipped to the bounds, by default.
         horizon: Steps the law looks ahead.
-        slack_price: Price of leaving a soft bound, in units of cost per unit of violation.
+        slack_price: Price of leaving a soft bound, in units of cost per unit of the worst violation; by name or array
+            where coordinates have different prices.
+        y_price: Linear (economic) cost of q at every step, (nq,).
+        u_price: Linear (economic) cost of u at every step, (nu,).
+        control_horizon: Moves the law plans: a number of single steps after which the input is held, or the lengths
+            of blocks of steps with one input each, the last one held to the end. None plans every step.
+        terminal_cost: "lqr" for the cost-to-go of the LQR at the target, "none", or a weight of q at the end.
+        terminal_set: Steps after the horizon during which the LQR, taking over at its end, must keep all bounds;
+            soft like the bounds on q. Enough steps make this the LQR's invariant set.
+        disturbances: Inputs of the model that are measured, not chosen; laws return the others only.
+        delay: Samples between an observation and the moment the input computed from it acts; the law then plans
+            from where the plant will be.
     """
 
     target: ByName
@@ -51,13 +64,26 @@ class Task:
     y_max: ByName | None = None
     u_safe: ByName | None = None
     horizon: int = 20
-    slack_price: float = 1e3
+    slack_price: ByName = 1e3
+    y_price: ByName | None = None
+    u_price: ByName | None = None
+    control_horizon: int | Sequence[int] | None = None
+    terminal_cost: Literal["lqr", "none"] | ByName = "lqr"
+    terminal_set: int = 0
+    disturbances: Sequence[str] = ()
+    delay: int = 0
 
     def __post_init__(self) -> None:
         """Check what can be checked without a model."""
         as_whole("horizon", self.horizon, 1)
-        if not is_finite(self.slack_price) or self.slack_price <= 0:
-            raise DataError(f"slack_price is {self.slack_price!r}; it must be positive and finite.")
+        _check_price(self.slack_price)
+        as_whole("delay", self.delay, 0)
+        as_whole("terminal_set", self.terminal_set, 0)
+        _moves(self.control_horizon, int(self.horizon))
+        if isinstance(self.disturbances, str):
+            raise DataError(f"disturbances is {self.disturbances!r}; it is a list of names of inputs.")
+        if isinstance(self.terminal_cost, str) and self.terminal_cost not in ("lqr", "none"):
+            raise DataError(f"terminal_cost is {self.terminal_cost!r}; it is 'lqr', 'none' or a weight of q.")
 
     def replace(self, **changes: Any) -> Task:
         """Return a copy with some fields changed, e.g. `task.replace(horizon=40)`."""
@@ -68,13 +94,16 @@ class Task:
         return dataclasses.replace(self, **changes)
 
     def resolve(self, q_names: Sequence[str], u_names: Sequence[str]) -> ResolvedTask:
-        """Return the task in numbers for coordinates `q_names` and inputs `u_names`.
+        """Return the task in numbers for coordinates `q_names` and inputs `u_names`, of which some may be measured.
 
         Raises:
             UnknownNameError: A name is not among them.
             DataError: Bounds cross, or a weight is not positive.
         """
-        q, u = tuple(q_names), tuple(u_names)
+        q, measured = tuple(q_names), [index_of(name, u_names, "input") for name in self.disturbances]
+        u = tuple(name for i, name in enumerate(u_names) if i not in measured)
+        if u_names and not u:
+            raise DataError("every input is in disturbances; at least one must be left for the law to choose.")
         R = as_weight("R", self.R, u)
         if u and np.linalg.eigvalsh(R)[0] <= 0.0:
             raise DataError(
@@ -86,6 +115,8 @@ class Task:
         if np.isnan(du_max).any() or (du_max <= 0).any():
             raise DataError(f"du_max is {du_max}; every entry must be positive (leave it out for no limit).")
         safe = as_vector("u_safe", 0.0 if self.u_safe is None else self.u_safe, u)
+        price = as_vector("slack_price", self.slack_price, q, default=1e3)
+        by_name = isinstance(self.terminal_cost, str)
         return ResolvedTask(
             target=as_vector("target", self.target, q),
             Q=as_weight("Q", self.Q, q),
@@ -99,7 +130,12 @@ class Task:
             y_max=y_max,
             u_safe=np.clip(safe, u_min, u_max),
             horizon=int(self.horizon),
-            slack_price=float(self.slack_price),
+            slack_price=price,
+            y_price=as_vector("y_price", 0.0 if self.y_price is None else self.y_price, q),
+            u_price=as_vector("u_price", 0.0 if self.u_price is None else self.u_price, u),
+            moves=_moves(self.control_horizon, int(self.horizon)),
+            terminal_cost=None if by_name else as_weight("terminal_cost", self.terminal_cost, q),
+            path=None,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -126,7 +162,16 @@ class Task:
 
 @dataclass(frozen=True)
 class ResolvedTask:
-    """A Task in numbers; the fields are those of Task, each (nq,), (nu,), (nq, nq) or (nu, nu)."""
+    """A Task in numbers; the fields are those of Task, each (nq,), (nu,), (nq, nq) or (nu, nu).
+
+    At a call with a `Preview`, weights, bounds and prices may have a leading axis of N stages: those of u count from
+    now, those of q (bounds and weights alike) from the state that the first input leads to.
+
+    Attributes:
+        path: Where q should be now and at the next N steps, (N + 1, nq); None stands for the target throughout.
+        moves: Steps at which planned inputs may change, (number of moves,), from 0 on.
+        terminal_cost: Weight of q at the end (nq, nq) where the task gives one.
+    """
 
     target: Array
     Q: Array
@@ -140,7 +185,38 @@ class ResolvedTask:
     y_max: Array
     u_safe: Array
     horizon: int
-    slack_price: float
+    slack_price: Array
+    y_price: Array
+    u_price: Array
+    moves: np.ndarray
+    terminal_cost: Array | None
+    path: Array | None
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the plan has fewer moves than steps."""
+        return len(self.moves) < self.horizon
+
+
+def _check_price(price: ByName) -> None:
+    prices = list(price.values()) if isinstance(price, Mapping) else np.ravel(np.asarray(price, dtype=object)).tolist()
+    if not prices or not all(is_finite(each) and each > 0 for each in prices):
+        raise DataError(f"slack_price is {price!r}; it must be positive and finite.")
+
+
+def _moves(control_horizon: object, horizon: int) -> np.ndarray:
+    """Return the steps at which the input may change."""
+    if control_horizon is None:
+        return np.arange(horizon)
+    if not isinstance(control_horizon, Iterable):
+        count = as_whole("control_horizon", control_horizon, 1)
+        if count > horizon:
+            raise DataError(f"control_horizon is {count}, longer than the horizon of {horizon} steps.")
+        return np.arange(count)
+    lengths = [as_whole("control_horizon", length, 1) for length in control_horizon]
+    if not lengths or sum(lengths) > horizon:
+        raise DataError(f"control_horizon {lengths} has {sum(lengths)} steps; expected 1 to the horizon's {horizon}.")
+    return np.concatenate([[0], np.cumsum(lengths[:-1])]).astype(int)
 
 
 def _bounds(what: str, low: ByName | None, high: ByName | None, names: tuple[str, ...]) -> tuple[Array, Array]:

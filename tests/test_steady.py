@@ -7,6 +7,7 @@ import pytest
 from scipy.optimize import minimize
 
 import koopctl as kc
+from koopctl.controllers.prediction import Prediction
 from koopctl.controllers.steady import half_ranges, nearest_steady, resolve
 from koopctl.errors import DataError, DesignError, ShapeError, UnknownNameError
 
@@ -15,8 +16,9 @@ TASK = kc.Task(target=0.0, Q=1.0, R=0.1)
 
 def steady_of(model, **changes):
     """Return the steady pair of a task and the task in numbers."""
-    task = resolve(model, TASK.replace(**changes))
-    return nearest_steady(model, task), task
+    wanted = TASK.replace(**changes)
+    task = resolve(model, wanted)
+    return nearest_steady(Prediction(model, wanted), task), task
 
 
 def weighted(model, task, q, u):

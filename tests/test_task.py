@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,12 +56,7 @@ def test_names_arrays_and_scalars_say_the_same():
         target={"theta": 2}, Q=3, R=2, u_min=-1, u_max=4, du_max=[0.5, inf], y_max={"vel": 9}, u_safe=[0, 1]
     )
     assert equal(by_name, by_array)
-    assert equal(by_name, Task(**(vars_of(by_scalar) | {"u_target": [0.5, 0]})).resolve(Q_NAMES, U_NAMES))
-
-
-def vars_of(task) -> dict[str, object]:
-    """Return the fields of a resolved task."""
-    return dict(vars(task))
+    assert equal(by_name, replace(by_scalar, u_target=np.array([0.5, 0.0])))
 
 
 def test_what_is_left_out_is_free():
@@ -68,7 +64,7 @@ def test_what_is_left_out_is_free():
     task = resolved()
     assert np.array_equal(task.u_min, [-inf] * 2) and np.array_equal(task.y_max, [inf] * 3)
     assert np.array_equal(task.du_max, [inf] * 2) and not task.dR.any() and not task.u_safe.any()
-    assert task.u_target is None and (task.horizon, task.slack_price) == (20, 1e3)
+    assert task.u_target is None and task.horizon == 20 and (task.slack_price == 1e3).all()
     assert np.array_equal(resolved(u_min=[1, -5]).u_safe, [1, 0])  # clipped to the bounds
 
 

@@ -1,0 +1,141 @@
+"""What is known about the horizon at one call of a law: measured disturbances, changed weights and bounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from koopctl.arrays import Array, ByName, as_vector, as_weight
+from koopctl.errors import DataError, ShapeError
+from koopctl.task import ResolvedTask
+
+_NAN_IS_NOT = "holds NaN; every value must be a number"
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What `law(y, reference, preview)` knows about the steps ahead; what is left out is as in the task.
+
+    Each field is what it is in `Task`, the same for the whole horizon, or an array with one row a step: rows that are
+    missing at the end repeat the last one, rows beyond the horizon are not read. Rows of inputs, their bounds and
+    weights begin with the input chosen now; rows of bounds, weights and prices of q with the state it leads to.
+
+    Attributes:
+        disturbance: Measured disturbances (`Task.disturbances`) now and later, (nd,) or (n, nd).
+        Q: State weights, (nq,), (nq, nq) or (n, nq, nq).
+        R: Input weights, (nu,), (nu, nu) or (n, nu, nu).
+        dR: Weights of the input's change, like R.
+        u_min: Lower input bounds, (nu,) or (n, nu).
+        u_max: Upper input bounds.
+        du_max: Largest change of each input a step.
+        y_min: Soft lower bounds on q, (nq,) or (n, nq).
+        y_max: Soft upper bounds on q.
+        y_price: Linear cost of q, (nq,) or (n, nq).
+        u_price: Linear cost of u, (nu,) or (n, nu).
+    """
+
+    disturbance: ByName | None = None
+    Q: ByName | None = None
+    R: ByName | None = None
+    dR: ByName | None = None
+    u_min: ByName | None = None
+    u_max: ByName | None = None
+    du_max: ByName | None = None
+    y_min: ByName | None = None
+    y_max: ByName | None = None
+    y_price: ByName | None = None
+    u_price: ByName | None = None
+
+    def apply(self, task: ResolvedTask, q_names: tuple[str, ...], u_names: tuple[str, ...]) -> ResolvedTask:
+        """Return the task with what this preview changes.
+
+        Args:
+            task: The task in numbers.
+            q_names: Names of the coordinates.
+            u_names: Names of the inputs the law chooses.
+
+        Raises:
+            UnknownNameError: A name is not among them.
+            ShapeError: A field has a wrong shape.
+            DataError: Bounds cross, or a weight is negative.
+        """
+        N, changes = task.horizon, dict[str, Any]()
+        for name, names in (("Q", q_names), ("R", u_names), ("dR", u_names)):
+            if getattr(self, name) is not None:
+                changes[name] = _weights(name, getattr(self, name), names, N)
+        for name, of in _BOUNDED:
+            if getattr(self, name) is not None:
+                chosen = q_names if of == "q" else u_names
+                default = {"_min": -np.inf, "_max": np.inf}.get(name[-4:], 0.0)
+                changes[name] = rows(name, getattr(self, name), chosen, N, default)
+        if not changes:
+            return task
+        changed = replace(task, **changes)
+        _check(changed)
+        return changed
+
+    def measured(self, names: tuple[str, ...], horizon: int) -> Array | None:
+        """Return the disturbances over the horizon (N, nd), None where none are given."""
+        if self.disturbance is None:
+            return None
+        values = rows("disturbance", self.disturbance, names, horizon, 0.0)
+        if not np.isfinite(values).all():
+            raise DataError("disturbance holds NaN or inf; every value must be finite.")
+        return np.array(np.broadcast_to(values, (horizon, len(names))))
+
+
+_BOUNDED = (
+    ("u_min", "u"),
+    ("u_max", "u"),
+    ("du_max", "u"),
+    ("y_min", "q"),
+    ("y_max", "q"),
+    ("y_price", "q"),
+    ("u_price", "u"),
+)
+
+
+def rows(name: str, value: ByName, names: tuple[str, ...], count: int, default: float) -> Array:
+    """Return one vector (n,) for all steps, or `count` rows (count, n), the last one repeated as needed.
+
+    Raises:
+        ShapeError: The value has another width, or no rows.
+        DataError: It holds NaN.
+    """
+    if isinstance(value, dict) or np.ndim(value) < 2:  # type: ignore[arg-type]
+        vector = as_vector(name, value, names, default=default, finite=False)
+        if np.isnan(vector).any():
+            raise DataError(f"{name} {_NAN_IS_NOT}.")
+        return vector
+    array = np.array(value, dtype=np.float64)
+    if array.ndim != 2 or array.shape[1] != len(names) or not len(array):
+        raise ShapeError(f"{name} has shape {array.shape}, expected ({len(names)},) or (n, {len(names)}).")
+    if np.isnan(array).any():
+        raise DataError(f"{name} {_NAN_IS_NOT}.")
+    return filled(array, count)
+
+
+def filled(array: Array, count: int) -> Array:
+    """Return the first `count` rows, the last row repeated where there are fewer."""
+    return np.concatenate([array[:count], np.repeat(array[-1:], max(0, count - len(array)), axis=0)])
+
+
+def _weights(name: str, value: ByName, names: tuple[str, ...], count: int) -> Array:
+    if isinstance(value, dict) or np.ndim(value) < 3:  # type: ignore[arg-type]
+        return as_weight(name, value, names)
+    array = np.array(value, dtype=np.float64)
+    if array.ndim != 3 or not len(array):
+        raise ShapeError(f"{name} has shape {array.shape}, expected one weight, or (n, {len(names)}, {len(names)}).")
+    return filled(np.stack([as_weight(name, each, names) for each in array[:count]]), count)
+
+
+def _check(task: ResolvedTask) -> None:
+    for what, low, high in (("u", task.u_min, task.u_max), ("y", task.y_min, task.y_max)):
+        if not (low <= high).all():
+            raise DataError(f"bounds cross: {what}_min is above {what}_max at some step.")
+    if not (task.du_max >= 0).all():
+        raise DataError("du_max is negative at some step.")
+    if np.linalg.eigvalsh(task.R).min() <= 0.0:
+        raise DataError("R has an eigenvalue that is not positive; every input has its price.")
