@@ -339,7 +339,8 @@ class Law(ABC):
         steady = self._home[1]
         if wanted is not self._home[0] or self._offset is not None or len(self.prediction.measured):
             near = bool((np.abs(wanted.target - self.steady.x[: self.prediction.nq]) <= half_ranges(self.model)).all())
-            steady = nearest_steady(self.prediction, wanted, (self.steady.x, self.steady.u) if near else None)
+            start = (self.steady.x, self.steady.u) if near else None
+            steady = nearest_steady(self.prediction, wanted, start, exact=self._offset is not None)
         self.wanted, self.steady = wanted, steady
         self._target_moved()
 

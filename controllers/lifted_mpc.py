@@ -14,7 +14,6 @@ from koopctl.controllers.observer import Observer
 from koopctl.controllers.offset import Offset
 from koopctl.controllers.plans import stage_weights, weighted
 from koopctl.controllers.riccati import infinite_horizon
-from koopctl.controllers.steady import last
 from koopctl.controllers.terminal_set import TerminalSet, terminal_set
 from koopctl.errors import DesignError, SolverError
 from koopctl.models.base import Model
@@ -84,12 +83,13 @@ class LiftedMPC(Law):
             self.P = self.Q
             note = f"no lifted LQR, so the terminal cost is the stage cost alone: {error}"
             self.notes += [note] if note not in self.notes else []
-        if self.task.terminal_cost != "lqr" or not isinstance(self.task.terminal_cost, str):
+        if not isinstance(self.task.terminal_cost, str) or self.task.terminal_cost == "none":
             self.P = np.zeros((nz, nz)) if task.terminal_cost is None else stage_weights(nz, task.terminal_cost)
-        self._terminal = self._terminal_set(A, B)
-        G = np.zeros((0, nz)) if self._terminal is None else self._terminal.G
+        self.terminal = self._terminal_set(A, B)
+        G = np.zeros((0, nz)) if self.terminal is None else self.terminal.G
         self._horizon = LiftedHorizon(A, B, system.B_[:, self.prediction.measured], K, self.P, task, G)
         self._weigh()
+        self._fallback_gain()
 
     def _terminal_set(self, A: Array, B: Array) -> TerminalSet | None:
         if not self.task.terminal_set:
@@ -116,14 +116,13 @@ class LiftedMPC(Law):
         self._by_last = weighed.moves @ (weighed.to_w @ weighed.change_cost[:, :nu])
         self._split = (len(horizon.S) * horizon.nq, len(horizon.S) * horizon.nq + horizon.N * nu)
         self._stale = True
-        self._fallback_gain()
 
     def _fallback_gain(self) -> None:
         """The LQR of the re-lifted model's Jacobian stands by; without one the ladder goes on to the safe input."""
         A, B = self.prediction.linearize(self.steady.x, self.steady.u)
-        task, Q = self.wanted, stage_weights(self.model.nx, last(self.wanted.Q, 2))
+        task, Q = self._home[0], stage_weights(self.model.nx, self._home[0].Q)
         try:
-            self.K = infinite_horizon(A, B, Q, last(task.R, 2) + last(task.dR, 2))[0]
+            self.K = infinite_horizon(A, B, Q, task.R + task.dR)[0]
         except DesignError:
             self.K = None
 
@@ -142,7 +141,7 @@ class LiftedMPC(Law):
         self._still[:first] += np.tile(self.steady.x[: self.prediction.nq], task.horizon + 1)
         self._still[first:last_input] += np.tile(self.steady.u, task.horizon)
         if not hasattr(self, "_constraints") or not self._constraints.suits(task):
-            self._constraints = Constraints(task, self.prediction.nu, self._terminal, self.solver)
+            self._constraints = Constraints(task, self.prediction.nu, self.terminal, self.solver)
             self._stale = True
         self._constraints.task = task
         if self._stale:

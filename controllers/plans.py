@@ -8,8 +8,10 @@ from koopctl.arrays import Array
 from koopctl.controllers.prediction import Prediction
 from koopctl.controllers.riccati import stage_hessian
 from koopctl.controllers.steady import Steady, half_ranges
+from koopctl.controllers.terminal_set import TerminalSet
 from koopctl.task import ResolvedTask
 
+_TOUCH = 1e-6  # how far an input may be beyond its bound by rounding
 _REACH = 1.5  # how far a random change reaches, in half ranges of the input; beyond 1 the bounds are met more often
 
 
@@ -24,6 +26,7 @@ class Plans:
         P: Array,
         K: Array | None,
         reserve: float = 0.0,
+        terminal: TerminalSet | None = None,
     ) -> None:
         """Keep what every plan is measured by.
 
@@ -34,12 +37,14 @@ class Plans:
             P: Terminal cost, (nx, nx).
             K: LQR gain at the steady pair, or None.
             reserve: Share of the input range that plans leave to the feedback at their end, nothing at their start.
+            terminal: Where plans should end, or None.
         """
         self.prediction, self.task, self.steady, self.P, self.K = prediction, task, steady, P, K
-        self.window = prediction.window
+        self.window, self.terminal = prediction.window, terminal
         self.Q = stage_weights(prediction.nx, task.Q)
         self.has_rate_cost = bool(task.dR.any())
-        self.has_soft_bounds = bool(np.isfinite(task.y_min).any() or np.isfinite(task.y_max).any())
+        bounded = np.isfinite(task.y_min).any() or np.isfinite(task.y_max).any()
+        self.has_soft_bounds = bool(bounded) or terminal is not None
         self.has_prices = bool(task.y_price.any() or task.u_price.any())
         self.half = half_ranges(prediction.model)
         self.input_low = np.where(np.isfinite(task.u_min), task.u_min, prediction.low)
@@ -57,6 +62,7 @@ class Plans:
         every = (task.horizon, prediction.nu)
         self._u_min, self._u_max = np.broadcast_to(task.u_min, every), np.broadcast_to(task.u_max, every)
         self._du_max = np.broadcast_to(task.du_max, every)
+        self._varying = task.u_min.ndim == 2 or task.u_max.ndim == 2
         self._low, self._high = self._u_min + self.reserve, self._u_max - self.reserve
 
     def _aim(self) -> Array:
@@ -90,7 +96,10 @@ class Plans:
         return self._H, h, P, np.concatenate([end, np.zeros(nu)])
 
     def cost(self, X: Array, U: Array, u_last: Array) -> Array:
-        """Return the cost (n,) of plans X (n, N + 1, nx), U (n, N, nu); inf where a plan is not finite."""
+        """Return the cost (n,) of plans X (n, N + 1, nx), U (n, N, nu); inf where a plan is not finite.
+
+        So it is where input bounds that change along the horizon are not met: the rate bounds did not let it.
+        """
         task = self.task
         e = self.window.difference(X, self.aim)
         du = U - self.steady.u
@@ -103,7 +112,10 @@ class Plans:
             total += (U * task.u_price).sum((1, 2)) + (X[:, 1:, : self.prediction.nq] * task.y_price).sum((1, 2))
         if self.has_soft_bounds:
             total += self._soft_cost(X)
-        return np.where(np.isfinite(total), total, np.inf)
+        possible = np.isfinite(total)
+        if self._varying:
+            possible &= ((U >= self._u_min - _TOUCH) & (U <= self._u_max + _TOUCH)).all(axis=(1, 2))
+        return np.where(possible, total, np.inf)
 
     def merit(self, X: Array, U: Array, F: Array, u_last: Array) -> tuple[float, float]:
         """Return the cost of one plan plus an exact penalty on its defects F - X[1:], and the cost alone.
@@ -134,7 +146,11 @@ class Plans:
         q = X[:, 1:, : self.prediction.nq]
         beyond = np.maximum(q - self.task.y_max, 0.0) + np.maximum(self.task.y_min - q, 0.0)
         worst = beyond.max(axis=1)
-        return np.asarray((self.task.slack_price * (2 * worst + worst**2)).sum(axis=1))
+        cost = (self.task.slack_price * (2 * worst + worst**2)).sum(axis=1)
+        if self.terminal is not None:
+            end = self.terminal.beyond(self.window.difference(X[:, -1], self.steady.x))
+            cost += self.task.slack_price.max() * (2 * end + end**2)
+        return np.asarray(cost)
 
     # ------------------------------------------------------------------ roll-outs
     def clip(self, U: Array) -> Array:

@@ -14,7 +14,7 @@ from koopctl.controllers.plans import Plans, stage_weights
 from koopctl.controllers.prediction import Expansion
 from koopctl.controllers.riccati import Condensed, condense, infinite_horizon, with_last_input
 from koopctl.controllers.stabilised import stabilised
-from koopctl.controllers.steady import half_ranges, last
+from koopctl.controllers.steady import half_ranges
 from koopctl.controllers.terminal_set import TerminalSet, terminal_set
 from koopctl.errors import DesignError, SolverError
 from koopctl.models.base import Model
@@ -85,7 +85,7 @@ class RelinearizedMPC(Law):
         self.iterations, self.candidates = iterations, candidates
         self.step_bound, self.reserve, self.random_state, self.solver = step_bound, reserve, random_state, solver
         self.P = np.zeros((model.nx, model.nx))
-        self._tuned: tuple[Array, Array, tuple[Array, ...]] | None = None  # where, and with which weights, P is right
+        self._tuned: tuple[Array, Array] | None = None  # the steady pair that P is right at
         super().__init__(model, task, observer, offset_free)
         self._target_moved()
 
@@ -105,39 +105,41 @@ class RelinearizedMPC(Law):
         """Terminal cost, fallback gain, cost function and bounds at the steady pair."""
         task = self.wanted
         self._tune(task)
-        self._plans = Plans(self.prediction, task, self.steady, self.P, self.K, self.reserve)
+        if not hasattr(self, "_constraints") or self.task.terminal_set or not self._constraints.suits(task):
+            self._constraints = Constraints(task, self.prediction.nu, self._terminal_set(), self.solver)
+        self._constraints.task = task
+        terminal = self._constraints.terminal
+        self._plans = Plans(self.prediction, task, self.steady, self.P, self.K, self.reserve, terminal)
         more = self.prediction.nu if self._plans.has_rate_cost else 0  # columns for the last input
         home = np.zeros((self.prediction.nu, self.model.nx)) if self.K is None or task.blocked else self.K
         self._gain_home = None if self.K is None and not task.blocked else np.pad(home, ((0, 0), (0, more)))
         self._local = None
-        if not hasattr(self, "_constraints") or self.task.terminal_set or not self._constraints.suits(task):
-            self._constraints = Constraints(task, self.prediction.nu, self._terminal_set(task), self.solver)
-        self._constraints.task = task
 
     def _tune(self, task: ResolvedTask) -> None:
-        """Solve for the LQR at the steady pair, unless the one there is was tuned near it with the same weights."""
-        weights = tuple(last(weight, 2) for weight in (task.Q, task.R, task.dR))
+        """Solve for the LQR at the steady pair, unless the one there is was tuned near it.
+
+        Weights that a preview changes do not count: they hold over a horizon, the LQR for ever.
+        """
         if self._tuned is not None:
-            x, u, before = self._tuned
-            off = np.abs(self.model.difference(self.steady.x, x))[: self.prediction.nq] / half_ranges(self.model)
+            off = np.abs(self.model.difference(self.steady.x, self._tuned[0]))[: self.prediction.nq]
             width = np.maximum(self.prediction.high - self.prediction.low, 1e-9)
-            close = (off <= _RETUNE).all() and (np.abs(self.steady.u - u) <= _RETUNE * width).all()
-            if close and all(np.array_equal(one, other) for one, other in zip(weights, before, strict=True)):
+            close = (off <= _RETUNE * half_ranges(self.model)).all()
+            if close and (np.abs(self.steady.u - self._tuned[1]) <= _RETUNE * width).all():
                 return
-        self._tuned = self.steady.x, self.steady.u, weights
+        self._tuned = self.steady.x, self.steady.u
         A, B = self.prediction.linearize(self.steady.x, self.steady.u)
-        Q = stage_weights(self.model.nx, weights[0])
+        Q = stage_weights(self.model.nx, self._home[0].Q)
         try:
-            self.K, self.P = infinite_horizon(A, B, Q, weights[1] + weights[2])
+            self.K, self.P = infinite_horizon(A, B, Q, self._home[0].R + self._home[0].dR)
         except DesignError as error:
             self.K, self.P = None, Q * task.horizon
             note = f"the terminal cost is the stage cost times the horizon, and no LQR stands by as fallback: {error}"
             self.notes += [note] if note not in self.notes else []
-        if self.task.terminal_cost != "lqr" or not isinstance(self.task.terminal_cost, str):
+        if not isinstance(self.task.terminal_cost, str) or self.task.terminal_cost == "none":
             given = task.terminal_cost
             self.P = np.zeros_like(Q) if given is None else stage_weights(self.model.nx, given)
 
-    def _terminal_set(self, task: ResolvedTask) -> TerminalSet | None:
+    def _terminal_set(self) -> TerminalSet | None:
         if not self.task.terminal_set:
             return None
         if self.K is None:

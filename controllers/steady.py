@@ -17,6 +17,8 @@ from koopctl.task import ResolvedTask, Task
 _STILLNESS = 1e6  # weight of standing still against closeness to the target, both in ranges of the data
 _UNWEIGHED = 1e-3  # closeness of coordinates that the task does not weigh
 _INPUT = 1e-4  # weight of the input's distance from its reference: only decides where the state does not
+_EXACT = 1e-6  # what is left of the weight of the input, and of the inverse of that of stillness, where asked for
+_ENOUGH = 1 - 1e-6  # a round that improves by less is the last one
 _WORTH_SAYING = 1e-2  # moved or drifting by more than this share of the data's range
 
 
@@ -53,7 +55,9 @@ def resolve(model: Model, task: Task) -> ResolvedTask:
     return task.resolve(chart.names, model.u_names_)
 
 
-def nearest_steady(prediction: Prediction, task: ResolvedTask, near: tuple[Array, Array] | None = None) -> Steady:
+def nearest_steady(
+    prediction: Prediction, task: ResolvedTask, near: tuple[Array, Array] | None = None, exact: bool = False
+) -> Steady:
     """Find the steady pair nearest to the task's target, inputs and bounded coordinates inside their bounds.
 
     Gauss-Newton on |q - q*|^2 + w1 |u - u*|^2 + w2 |f(q, u) - q|^2 in units of the data's range, with step halving. A
@@ -65,6 +69,7 @@ def nearest_steady(prediction: Prediction, task: ResolvedTask, near: tuple[Array
         prediction: The model with its last disturbances and its offset.
         task: Target and bounds; where they change over the horizon, their last values count.
         near: Pair (x, u) to start from, for a target that has moved a little.
+        exact: Stand still to the last digits: for a model whose offset is estimated, so that its drift is the plant's.
 
     Raises:
         DesignError: The model is not finite at the target.
@@ -82,26 +87,39 @@ def nearest_steady(prediction: Prediction, task: ResolvedTask, near: tuple[Array
         x, u = _constant_state(prediction, v[:nq], v[nq:]), v[nq:]
         drift = prediction.window.difference(prediction.step(x, u, -1), x)[:nq]
         start = prediction.window.difference(x, _constant_state(prediction, task.target, u))[:nq]
-        return np.asarray(weights * np.concatenate([start, u - u_target, drift]))
+        return np.concatenate([start, u - u_target, drift])
 
     low = np.concatenate([last(task.y_min, 1), last(task.u_min, 1)])
     high = np.concatenate([last(task.y_max, 1), last(task.u_max, 1)])
     low[prediction.window.chart.angles], high[prediction.window.chart.angles] = -np.inf, np.inf
     v = np.concatenate([task.target, u_target] if near is None else [near[0][:nq], near[1]])
     v = np.clip(v, low, high)
-    r = residual(v)
-    if not np.isfinite(r).all():
+    if not np.isfinite(np.square(weights * residual(v)).sum()):
         raise DesignError(
             "the model is not finite at the target, which lies too far from its data; "
             "choose a target inside the recorded motion, or record motion around the target."
         )
-    for _ in range(50):
-        step = _bounded_step(_jacobian(prediction, v, weights), r, low - v, high - v)
-        before = r @ r
-        v, r, improved = _line_search(residual, v, r, step, low, high)
-        if not improved or (near is not None and r @ r > 0.99 * before):
-            break
+    v = _gauss_newton(prediction, residual, v, weights, low, high)
+    if exact:  # from where the drift is small already: with these weights a step is only as long as it is straight
+        sharper = np.concatenate([np.ones(nq), np.full(nu, np.sqrt(_EXACT)), np.full(nq, 1 / np.sqrt(_EXACT))])
+        v = _gauss_newton(prediction, residual, v, weights * sharper, low, high)
     return _describe(prediction, task, v, range_q)
+
+
+def _gauss_newton(
+    prediction: Prediction, residual: Callable[[Array], Array], v: Array, weights: Array, low: Array, high: Array
+) -> Array:
+    def weighted(trial: Array) -> Array:
+        return weights * residual(trial)
+
+    r = weighted(v)
+    for _ in range(50):
+        before = r @ r
+        step = _bounded_step(_jacobian(prediction, v, weights), r, low - v, high - v)
+        v, r, improved = _line_search(weighted, v, r, step, low, high)
+        if not improved or r @ r > _ENOUGH * before:
+            break
+    return v
 
 
 def last(rows: Array, ndim: int) -> Array:

@@ -28,6 +28,11 @@ class TerminalSet:
     low: Array
     high: Array
 
+    def beyond(self, e: Array) -> Array:
+        """Return how far deviations e (k, n) lie outside by their worst row, (k,); 0 inside."""
+        rows = e @ self.G.T
+        return np.asarray(np.maximum(np.maximum(rows - self.high, self.low - rows).max(axis=1), 0.0))
+
 
 def terminal_set(
     task: ResolvedTask, A: Array, B: Array, K: Array, x_steady: Array, u_steady: Array, steps: int

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from koopctl.loop import simulate
     from koopctl.models.edmdc import EDMDc
     from koopctl.models.sampled_rnn import SampledRNN
+    from koopctl.preview import Preview
     from koopctl.store import load
     from koopctl.task import Task
     from koopctl.trajectory import Trajectory
@@ -60,6 +61,7 @@ __all__ = [
     "LiftSum",
     "LiftedMPC",
     "Polynomial",
+    "Preview",
     "RandomFourier",
     "RelinearizedMPC",
     "Rollouts",
@@ -98,6 +100,7 @@ _HOMES = {
     "LiftSum": "koopctl.features.sum",
     "LiftedMPC": "koopctl.controllers.lifted_mpc",
     "Polynomial": "koopctl.features.polynomial",
+    "Preview": "koopctl.preview",
     "RandomFourier": "koopctl.features.fourier",
     "RelinearizedMPC": "koopctl.controllers.relinearized_mpc",
     "Rollouts": "koopctl.data.rollouts",

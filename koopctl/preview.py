@@ -80,6 +80,8 @@ class Preview:
         """Return the disturbances over the horizon (N, nd), None where none are given."""
         if self.disturbance is None:
             return None
+        if not names:
+            raise DataError("a disturbance was given, but the task names no measured inputs in disturbances.")
         values = rows("disturbance", self.disturbance, names, horizon, 0.0)
         if not np.isfinite(values).all():
             raise DataError("disturbance holds NaN or inf; every value must be finite.")
