@@ -16,7 +16,7 @@ _EXACT = 1e-14  # relative residual, a state, at which Newton's method has nothi
 _UNBOUNDED = "the cost grows without bound"
 
 
-def dare(A: Array, B: Array, Q: Array, R: Array) -> Array:
+def dare(A: Array, B: Array, Q: Array, R: Array, start: Array | None = None) -> Array:
     r"""Return the smallest P >= 0 with :math:`P = Q + A^T P A - A^T P B (R + B^T P B)^{-1} B^T P A`.
 
     It is the stabilising one where Q sees every mode that does not decay. P is the limit of the cost over 1, 2, 4, ...
@@ -29,6 +29,8 @@ def dare(A: Array, B: Array, Q: Array, R: Array) -> Array:
         B: (n, m).
         Q: (n, n), symmetric, positive semidefinite.
         R: (m, m), symmetric, positive definite.
+        start: A cost (n, n) whose gain stabilises. Newton's method alone then leads from it to the largest P, which is
+            the stabilising one whatever Q sees (Hewer, IEEE Trans. Automatic Control 1971).
 
     Raises:
         numpy.linalg.LinAlgError: The cost grows without bound, or R is not positive definite.
@@ -36,19 +38,19 @@ def dare(A: Array, B: Array, Q: Array, R: Array) -> Array:
     scale = _scales(A, B, Q, R)
     A, B, Q = A * scale / scale[:, None], B / scale[:, None], Q * np.outer(scale, scale)
     with np.errstate(all="ignore"):  # what is not finite is refused by its value
-        P = improved(A, B, Q, R, _doubled(A, B, Q, R))
+        P = _doubled(A, B, Q, R) if start is None else start * np.outer(scale, scale)
+        P = _improved(A, B, Q, R, P)
     return np.asarray(P / np.outer(scale, scale))
 
 
-def improved(A: Array, B: Array, Q: Array, R: Array, P: Array) -> Array:
-    """Return P after Newton's method: each step takes the cost of the gain of the one before.
+def gain(A: Array, B: Array, R: Array, P: Array) -> Array:
+    """Return K (m, n) of the best u = -K x where P is the cost from the next state on."""
+    PB = P @ B
+    return np.asarray(np.linalg.solve(R + B.T @ PB, PB.T @ A))
 
-    From a P whose gain stabilises it leads to the largest solution, the stabilising one (Hewer, IEEE Trans. Automatic
-    Control 1971).
 
-    Raises:
-        numpy.linalg.LinAlgError: P is not finite, or its gain does not stabilise.
-    """
+def _improved(A: Array, B: Array, Q: Array, R: Array, P: Array) -> Array:
+    """Return P after Newton's method: each step takes the cost of the gain of the one before."""
     best, smallest = P, np.inf
     for _ in range(_NEWTON_STEPS):
         K = gain(A, B, R, P)
@@ -64,12 +66,6 @@ def improved(A: Array, B: Array, Q: Array, R: Array, P: Array) -> Array:
     if not np.isfinite(smallest):
         raise np.linalg.LinAlgError(_UNBOUNDED)
     return best
-
-
-def gain(A: Array, B: Array, R: Array, P: Array) -> Array:
-    """Return K (m, n) of the best u = -K x where P is the cost from the next state on."""
-    PB = P @ B
-    return np.asarray(np.linalg.solve(R + B.T @ PB, PB.T @ A))
 
 
 def _summed(closed: Array, rest: Array) -> Array:

@@ -134,16 +134,24 @@ class LiftedHorizon:
             x[k + 1] = M[: self.nq]
         return Response(x, u, self._last.T @ (P @ M), G @ M)
 
+    def hessian(self, Q: Array, R: Array, dR: Array) -> Array:
+        """Return the Hessian by v, (n_v, n_v), for weights of stages 0 to N - 1, one for all or one each."""
+        return self._hessian(Q, R, dR)[0]
+
+    def _hessian(self, Q: Array, R: Array, dR: Array) -> tuple[Array, list[Array]]:
+        S, T, n_v = self.S[:-1], self.T, self.n_v
+        parts = (S, T, np.diff(T, axis=0, prepend=np.zeros((1, self.nu, n_v))))
+        costs = [_weighed(part, weight) for part, weight in zip(parts, (Q, R, dR), strict=True)]
+        H = self._value + sum(cost @ part.reshape(-1, n_v) for cost, part in zip(costs, parts, strict=True))
+        return np.asarray(H), costs
+
     def weigh(self, Q: Array, R: Array, dR: Array) -> Weighed:
         """Scale the inputs for weights of stages 0 to N - 1, one for all or one each.
 
         Raises:
             numpy.linalg.LinAlgError: The Hessian is not positive definite or not finite.
         """
-        S, T, n_v = self.S[:-1], self.T, self.n_v
-        change = np.diff(T, axis=0, prepend=np.zeros((1, self.nu, n_v)))
-        costs = [_weighed(part, weight) for part, weight in ((S, Q), (T, R), (change, dR))]
-        H = self._value + sum(cost @ part.reshape(-1, n_v) for cost, part in zip(costs, (S, T, change), strict=True))
+        n_v, (H, costs) = self.n_v, self._hessian(Q, R, dR)
         if not np.isfinite(H).all():
             raise np.linalg.LinAlgError("the condensed Hessian is not finite")
         # Backwards, from the last input to the first, so that each input depends on its own w and earlier ones only.
@@ -152,7 +160,7 @@ class LiftedHorizon:
             raise np.linalg.LinAlgError("the condensed Hessian is not positive definite")
         scale = np.ascontiguousarray(dtrtri(lower, lower=1)[0][::-1, ::-1].T)
         plan = Condensed(
-            np.zeros((self.N, self.nu)), T @ scale, np.zeros((self.N + 1, self.nq)), self.S @ scale, _NO_GAINS
+            np.zeros((self.N, self.nu)), self.T @ scale, np.zeros((self.N + 1, self.nq)), self.S @ scale, _NO_GAINS
         )
         moves = np.concatenate([plan.S.reshape(-1, n_v), plan.T.reshape(-1, n_v), self._rows @ scale])
         return Weighed(plan, moves, scale.T, *costs)

@@ -117,6 +117,11 @@ class LiftedMPC(Law):
         self._split = (len(horizon.S) * horizon.nq, len(horizon.S) * horizon.nq + horizon.N * nu)
         self._stale = True
 
+    def condensed_hessian(self) -> Array:
+        """Return the Hessian of the condensed problem by the corrections of the feedback."""
+        Q = stage_weights(self.prediction.nq, self.wanted.Q)
+        return self._horizon.hessian(Q, self.wanted.R, self.wanted.dR)
+
     def _fallback_gain(self) -> None:
         """The LQR of the re-lifted model's Jacobian stands by; without one the ladder goes on to the safe input."""
         A, B = self.prediction.linearize(self.steady.x, self.steady.u)

@@ -2,41 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from koopctl.arrays import Array
+from koopctl.controllers.dare import dare, gain
+from koopctl.controllers.lasting_modes import out_of_reach, regulated
 from koopctl.errors import DesignError
 
 _RESIDUAL = 1e-6  # of the Riccati equation, relative to its solution
+_MARGINAL = 1e-9  # by which rounding may put a mode beyond the unit circle that stands still
+_EFFORT = 1e10  # what the gain may move against itself, relative to the motion: rounding is 1e-16 of it
 
 
-def infinite_horizon(A: Array, B: Array, Q: Array, R: Array) -> tuple[Array, Array]:
-    """Return the gain K (u = -K x) and the cost-to-go P of the infinite-horizon problem, by python-control's dlqr.
+def infinite_horizon(A: Array, B: Array, Q: Array, R: Array, names: Sequence[str] = ()) -> tuple[Array, Array]:
+    """Return the gain K (u = -K x) and the cost-to-go P of the infinite-horizon problem.
+
+    Constants that no weight falls on, and what goes on for ever without showing in Q, are left out of both, see
+    `koopctl.controllers.lasting_modes.regulated`.
+
+    Args:
+        A: (n, n).
+        B: (n, m).
+        Q: (n, n), symmetric, positive semidefinite.
+        R: (m, m), symmetric, positive definite.
+        names: Of the states, for the text of an error.
 
     Raises:
         DesignError: No stabilising solution exists, or it was not found.
     """
-    import control  # takes about a second to import, so only where a gain is designed
-
-    try:
-        K, P, poles = control.dlqr(A, B, Q, R)
-    except (ValueError, np.linalg.LinAlgError) as error:
+    if not all(np.isfinite(part).all() for part in (A, B, Q, R)):
+        raise DesignError("no stabilising LQR for a model that is not finite at the target; record richer data there.")
+    found, Z = _stabilising(A, B, Q, R), None
+    if found is None and (Z := regulated(A, B, Q)) is not None:
+        found = _stabilising(Z.T @ A @ Z, Z.T @ B, Z.T @ Q @ Z, R)
+        found = None if found is None else (found[0] @ Z.T, Z @ found[1] @ Z.T)
+    if found is None:
         raise DesignError(
-            f"no stabilising LQR for this model and these weights ({error}); an unstable mode may be out of the "
-            "input's reach or invisible to Q. Look at the eigenvalues of A, weigh more states, or record richer data."
-        ) from None
-    radius = float(np.abs(poles).max())
-    if not np.isfinite(K).all() or radius >= 1.0 + 1e-9:
-        raise DesignError(f"the LQR closed loop has spectral radius {radius:.4f}, not below 1; record richer data.")
-    residual = float(np.abs(A.T @ P @ (A - B @ K) + Q - P).max())
-    if residual > _RESIDUAL * float(np.abs(P).max()):
-        raise DesignError(
-            f"the Riccati equation was solved to a relative residual of only {residual / np.abs(P).max():.1g}: the "
-            "model has unstable modes that the input hardly reaches. Use fewer features, more ridge or more data."
+            f"no stabilising LQR for this model and these weights: {out_of_reach(A, B, names)} does not decay, and "
+            "either the input cannot move it or Q does not see it. Weigh more states, or record richer data."
         )
-    return np.asarray(K, dtype=float), np.asarray((P + P.T) / 2, dtype=float)
+    K, P = found
+    if not (np.abs(B) @ np.abs(K)).max() <= _EFFORT * max(1.0, np.abs(A).max()):
+        raise DesignError(
+            f"the input hardly reaches {out_of_reach(A, B, names)}, so its gain would be {np.abs(K).max():.1g}. Use "
+            "fewer features or more ridge, or record richer data."
+        )
+    return K, P
+
+
+def _stabilising(A: Array, B: Array, Q: Array, R: Array) -> tuple[Array, Array] | None:
+    """Return K and P where there is a verified solution whose closed loop does not grow."""
+    unseen = Q + np.eye(len(A)) * (np.abs(Q).max(initial=0.0) or 1.0)
+    for weight in (Q, unseen):  # with more weight first where Q does not see an unstable mode
+        try:
+            P = dare(A, B, weight, R)
+            P = P if weight is Q else dare(A, B, Q, R, start=P)
+            K = gain(A, B, R, P)
+        except np.linalg.LinAlgError:
+            continue
+        residual = np.abs(A.T @ P @ (A - B @ K) + Q - P).max()
+        if residual <= _RESIDUAL * np.abs(P).max() and np.abs(np.linalg.eigvals(A - B @ K)).max() < 1.0 + _MARGINAL:
+            return K, P
+    return None
 
 
 @dataclass(frozen=True)

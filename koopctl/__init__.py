@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from koopctl.controllers.lifted_mpc import LiftedMPC
     from koopctl.controllers.lqr import LQR
     from koopctl.controllers.relinearized_mpc import RelinearizedMPC
+    from koopctl.controllers.reviewing import review
     from koopctl.data.rollouts import Rollouts
     from koopctl.errors import KoopctlError
     from koopctl.features.fourier import RandomFourier
@@ -81,6 +82,7 @@ __all__ = [
     "export",
     "fit",
     "load",
+    "review",
     "simulate",
     "spectrum",
 ]
@@ -120,6 +122,7 @@ _HOMES = {
     "export": "koopctl.codegen.exporting",
     "fit": "koopctl.identify.fitting",
     "load": "koopctl.store",
+    "review": "koopctl.controllers.reviewing",
     "simulate": "koopctl.loop",
     "spectrum": "koopctl.identify.spectrum",
 }
