@@ -7,7 +7,7 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,15 +17,16 @@ from numpy.typing import ArrayLike
 from koopctl.archive import write_archive
 from koopctl.arrays import Array
 from koopctl.controllers.constraints import Constraints
+from koopctl.controllers.goal import Goal
 from koopctl.controllers.history import History
 from koopctl.controllers.observer import Observer
 from koopctl.controllers.offset import Offset
 from koopctl.controllers.prediction import Prediction
-from koopctl.controllers.steady import Steady, half_ranges, nearest_steady, resolve
+from koopctl.controllers.steady import Steady, half_ranges
 from koopctl.errors import DesignError, KoopctlError
 from koopctl.models.base import Model
 from koopctl.preview import Preview, filled
-from koopctl.task import Task
+from koopctl.task import ResolvedTask, Task
 
 _GAIN = 0.1  # of the offset's estimate: forgets noise over about ten samples
 _LOG = logging.getLogger("koopctl")
@@ -62,7 +63,7 @@ class Law(ABC):
     """A controller made from a model and a task, with a ladder of fallbacks under it.
 
     `law(y, reference=None, preview=None)` returns `(u, info)` and never raises: the rungs are "solved" (verified),
-    "feasible" (stopped early), "shifted" (the last plan, one step further), "lqr" (the gain at the target, clipped), "safe"
+    "feasible" (stopped early), "shifted" (the last plan, a step further), "lqr" (the gain at the target, clipped), "safe"
     (the task's safe input). u always keeps the input and rate bounds; rate bounds count from the safe input at the
     start. `info` holds `status` (the rung), `reason` (why), `solve_time` [s], `cost`, `plan`, `plan_u` and `excess`
     (how far the state lies outside the training data, in half widths of its box; NaN where there is no state).
@@ -78,8 +79,10 @@ class Law(ABC):
         model: The learnt model.
         task: What is wanted.
         prediction: The model as the law plans with it: disturbances foretold, offset added.
+        goal: What the law steers to.
         observer: The law's own copy of the observer it was given, or None.
-        steady: The steady pair the law steers to.
+        state: The state made of the last observation, (nx,); None where there is none.
+        acting: What acts on the plant until the next observation, (nu of the model,), measured inputs included.
         K: Gain of the fallback, u = u_s - K (x - x_s), (nu, nx); None where none exists.
         notes: What the user should know about this design, in words.
         rungs: How often each rung was used since `reset`.
@@ -112,17 +115,24 @@ class Law(ABC):
         self.task = task
         self.observer = None if observer is None else observer.fresh()  # laws that share one would share its past
         self.prediction = Prediction(model, task)
-        self.wanted = resolve(model, task)
-        self.steady: Steady = nearest_steady(self.prediction, self.wanted)
+        self.goal = Goal(model, task, self.prediction, exact=offset_free is not False)
         self.notes: list[str] = [self.steady.note] if self.steady.note else []
         self.K: Array | None = None
         self.offset_free = offset_free
         gain = _GAIN if offset_free is True else offset_free
         self._offset = Offset(gain, self._offset_size(), half_ranges(model)) if gain is not False else None
         self._history = History(model)
-        self._home = (self.wanted, self.steady)
-        self._asked: tuple[Array | None, Preview | None] | None = None
         self.reset()
+
+    @property
+    def wanted(self) -> ResolvedTask:
+        """The task in numbers, with what the last call asked for."""
+        return self.goal.wanted
+
+    @property
+    def steady(self) -> Steady:
+        """The steady pair the law steers to."""
+        return self.goal.steady
 
     @property
     def dt(self) -> float:
@@ -140,12 +150,12 @@ class Law(ABC):
         self._seen: Array | None = None  # the last state, or lifted state, that the offset is learnt from
         if self._offset is not None:
             self._offset.reset()
-        if self._asked is not None or self.steady is not self._home[1]:
-            self._asked, (self.wanted, self.steady) = None, self._home
+        if self.goal.reset():
             self._target_moved()
         self._u_last = self.wanted.u_safe.copy()
-        self._acting = self.prediction.full(self._u_last, 0)
-        self._pending: deque[Array] = deque([self._acting] * self.task.delay)  # sent, but not yet acting
+        self.state: Array | None = None
+        self.acting = self.prediction.full(self._u_last, 0)
+        self._pending: deque[Array] = deque([self.acting] * self.task.delay)  # sent, but not yet acting
         self.rungs: Counter[str] = Counter()
         if hasattr(self, "_constraints"):
             self._constraints.reset()
@@ -200,6 +210,7 @@ class Law(ABC):
     # ------------------------------------------------------------------ the ladder
     def _ladder(self, y: ArrayLike, reference: ArrayLike | None, preview: Preview | None) -> Answer:
         x, fault = self._observe(y)
+        self.state = x
         corrected = self._offset is not None and self._learn_offset(self._offset, x)
         reason = self._retarget(reference, preview, corrected)
         if x is None:
@@ -232,8 +243,8 @@ class Law(ABC):
     def _observe(self, y: ArrayLike) -> tuple[Array | None, str]:
         """Return the state (nx,) and what was wrong with the observation; None where there is no state to act on."""
         if self.observer is None:
-            return self._history.observe(y, self._acting)
-        x = self.observer.update(y, self._acting)
+            return self._history.observe(y, self.acting)
+        x = self.observer.update(y, self.acting)
         if self.observer.blind > self.wanted.horizon:  # as long as a plan would have lasted
             x = self._plan = None
         return x, self.observer.fault
@@ -277,7 +288,7 @@ class Law(ABC):
 
     def _expect(self, offset: Offset) -> None:
         """Predict the next state from the last one seen and the input that acts now."""
-        offset.expect(None if self._seen is None else self.prediction.advance(self._seen, self._acting))
+        offset.expect(None if self._seen is None else self.prediction.advance(self._seen, self.acting))
 
     # ------------------------------------------------------------------ in and out
     def _clamp(self, u: Array) -> Array:
@@ -290,11 +301,11 @@ class Law(ABC):
     def _send(self, u: Array) -> None:
         """Note the input (nu,) that is sent now, and which one acts until the next observation."""
         self._u_last = u
-        self._acting = self.prediction.full(u, 0)
+        self.acting = self.prediction.full(u, 0)
         if self.task.delay:
-            self._pending.append(self._acting)
-            self._acting = self._pending.popleft()
-        self._history.remember(self._acting)
+            self._pending.append(self.acting)
+            self.acting = self._pending.popleft()
+        self._history.remember(self.acting)
         if len(self.prediction.measured):
             self.prediction.W = filled(self.prediction.W[1:], len(self.prediction.W))
         if self._offset is not None:
@@ -303,50 +314,38 @@ class Law(ABC):
 
     def _retarget(self, reference: ArrayLike | None, preview: Preview | None, corrected: bool) -> str:
         """Take the reference and the preview of this call; without either, the task's own come back."""
-        if reference is None and preview is None and self._asked is None and not corrected:
-            return ""
         target = None if reference is None else self._history.target(reference)
         if reference is not None and target is None:
             return "bad_reference"
-        asked = (None, None) if self._asked is None else self._asked
-        if not corrected and preview is asked[1] and _equal(target, asked[0]):
+        if not corrected and not self.goal.asks(target, preview):
             return ""
-        before = self.wanted, self.steady, self.prediction.W
+        before = self.goal.keep()
         try:
-            self._adopt(target, preview)
+            self.goal.take(target, preview, self._pending)
+            self._target_moved()
         except (KoopctlError, ArithmeticError, ValueError, TypeError):  # no law for this: stay with the one there is
-            self.wanted, self.steady, self.prediction.W = before
+            self.goal.restore(before)
             self._target_moved()
             return "bad_preview" if preview is not None else "bad_reference"
-        self._asked = None if target is None and preview is None else (target, preview)
         return ""
-
-    def _adopt(self, target: Array | None, preview: Preview | None) -> None:
-        """Plan for another target (nq,) or path (n, nq), and what a preview says."""
-        wanted, N, delay = self._home[0], self.task.horizon, self.task.delay
-        if target is not None and target.ndim == 1:
-            wanted = replace(wanted, target=target)
-        elif target is not None:
-            path = filled(target[min(delay, len(target) - 1) :], N + 1)
-            wanted = replace(wanted, target=path[-1], path=path)
-        if preview is not None:
-            wanted = preview.apply(wanted, self.model.window_.chart.names, self.prediction.names)
-            known = preview.measured(tuple(self.task.disturbances), N + delay)
-            if known is not None:
-                for u, w in zip(self._pending, known, strict=False):
-                    u[self.prediction.measured] = w
-                self.prediction.W = known[delay:]
-        steady = self._home[1]
-        if wanted is not self._home[0] or self._offset is not None or len(self.prediction.measured):
-            near = bool((np.abs(wanted.target - self.steady.x[: self.prediction.nq]) <= half_ranges(self.model)).all())
-            start = (self.steady.x, self.steady.u) if near else None
-            steady = nearest_steady(self.prediction, wanted, start, exact=self._offset is not None)
-        self.wanted, self.steady = wanted, steady
-        self._target_moved()
 
     @abstractmethod
     def _target_moved(self) -> None:
         """Recompute whatever depends on the steady pair."""
+
+    def remodel(self) -> None:
+        """Design the law anew for the coefficients that its model has now; where that fails it stays as it was."""
+        before, kept = self.goal.keep(), copy.copy(self.__dict__)
+        try:
+            self.goal.refresh()
+            self._redesign()
+        except (KoopctlError, ArithmeticError, ValueError):
+            self.__dict__.update(kept)
+            self.goal.restore(before)
+
+    def _redesign(self) -> None:
+        """Recompute what depends on the model."""
+        self._target_moved()
 
     # ------------------------------------------------------------------ copies and files
     def options(self) -> dict[str, Any]:
@@ -374,6 +373,3 @@ class Law(ABC):
             arrays = arrays | {f"observer_{name}": array for name, array in noises.items()}
         return write_archive(path, "law", full, arrays)
 
-
-def _equal(one: Array | None, other: Array | None) -> bool:
-    return one is other if one is None or other is None else np.array_equal(one, other)

@@ -97,7 +97,7 @@ class LiftedMPC(Law):
         if self.K_lifted is None:
             raise DesignError("terminal_set needs a lifted LQR, and there is none; see the notes without it.")
         x, u = self.steady.x, self.steady.u
-        return terminal_set(self._home[0], A, B, self.K_lifted, x, u, self.task.terminal_set)
+        return terminal_set(self.goal.home, A, B, self.K_lifted, x, u, self.task.terminal_set)
 
     def _weigh(self) -> None:
         task = self.wanted
@@ -125,7 +125,7 @@ class LiftedMPC(Law):
     def _fallback_gain(self) -> None:
         """The LQR of the re-lifted model's Jacobian stands by; without one the ladder goes on to the safe input."""
         A, B = self.prediction.linearize(self.steady.x, self.steady.u)
-        task, Q = self._home[0], stage_weights(self.model.nx, self._home[0].Q)
+        task, Q = self.goal.home, stage_weights(self.model.nx, self.goal.home.Q)
         try:
             self.K = infinite_horizon(A, B, Q, task.R + task.dR)[0]
         except DesignError:
@@ -165,6 +165,10 @@ class LiftedMPC(Law):
         away = self.model.difference(aim, self.steady.x)[:, :nq]
         return self._horizon.ahead(self._weighed, away, task, W - W[-1])
 
+    def _redesign(self) -> None:
+        self._tune()
+        self._target_moved()
+
     # ------------------------------------------------------------------ offset
     def _offset_size(self) -> int:
         return self.system.nz
@@ -189,7 +193,7 @@ class LiftedMPC(Law):
         if z is None:
             offset.expect(None)
         else:
-            offset.expect(system.A_ @ z + system.B_ @ self._acting + system.c_ + offset.value)
+            offset.expect(system.A_ @ z + system.B_ @ self.acting + system.c_ + offset.value)
 
     # ------------------------------------------------------------------ one call
     def _act(self, x: Array) -> Answer:

@@ -128,9 +128,9 @@ class RelinearizedMPC(Law):
                 return
         self._tuned = self.steady.x, self.steady.u
         A, B = self.prediction.linearize(self.steady.x, self.steady.u)
-        Q = stage_weights(self.model.nx, self._home[0].Q)
+        Q = stage_weights(self.model.nx, self.goal.home.Q)
         try:
-            self.K, self.P = infinite_horizon(A, B, Q, self._home[0].R + self._home[0].dR)
+            self.K, self.P = infinite_horizon(A, B, Q, self.goal.home.R + self.goal.home.dR)
         except DesignError as error:
             self.K, self.P = None, Q * task.horizon
             note = f"the terminal cost is the stage cost times the horizon, and no LQR stands by as fallback: {error}"
@@ -139,13 +139,19 @@ class RelinearizedMPC(Law):
             given = task.terminal_cost
             self.P = np.zeros_like(Q) if given is None else stage_weights(self.model.nx, given)
 
+    def _redesign(self) -> None:
+        gain, self._tuned = self.K, None
+        self._target_moved()
+        if self.K is None and gain is not None:
+            raise DesignError("the changed model has no LQR at the target.")
+
     def _terminal_set(self) -> TerminalSet | None:
         if not self.task.terminal_set:
             return None
         if self.K is None:
             raise DesignError("terminal_set needs an LQR at the target, and there is none; see the notes without it.")
         A, B = self.prediction.linearize(self.steady.x, self.steady.u)
-        return terminal_set(self._home[0], A, B, self.K, self.steady.x, self.steady.u, self.task.terminal_set)
+        return terminal_set(self.goal.home, A, B, self.K, self.steady.x, self.steady.u, self.task.terminal_set)
 
     # ------------------------------------------------------------------ one call
     def _act(self, x: Array) -> Answer:

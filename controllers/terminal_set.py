@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from koopctl.arrays import Array
+from koopctl.controllers.steady import last
 from koopctl.task import ResolvedTask
 
 
@@ -42,7 +43,7 @@ def terminal_set(
     A bound that the steady pair itself does not keep gives no row: no gain could keep it.
 
     Args:
-        task: Bounds, the same at all steps.
+        task: Bounds; of those that change along the horizon the last ones.
         A: (n, n).
         B: (n, nu).
         K: Gain (nu, n), u = u_steady - K e.
@@ -50,14 +51,15 @@ def terminal_set(
         u_steady: Steady inputs, (nu,).
         steps: How many.
     """
-    closed, nq = A - B @ K, len(task.y_min)
+    closed, nq = A - B @ K, task.y_min.shape[-1]
+    u_min, u_max, y_min, y_max = (last(v, 1) for v in (task.u_min, task.u_max, task.y_min, task.y_max))
     rows, lows, highs = list[Array](), list[Array](), list[Array]()
     inputs, states = -K, np.eye(nq, len(A))
     for _ in range(steps):
         states = states @ closed  # the state at the end of the horizon has its own bounds already
         rows += [inputs, states]
-        lows += [task.u_min - u_steady, task.y_min - x_steady[:nq]]
-        highs += [task.u_max - u_steady, task.y_max - x_steady[:nq]]
+        lows += [u_min - u_steady, y_min - x_steady[:nq]]
+        highs += [u_max - u_steady, y_max - x_steady[:nq]]
         inputs = inputs @ closed
     if not rows:
         return None

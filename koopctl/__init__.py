@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from koopctl.codegen.exporting import export
     from koopctl.collecting import collect
     from koopctl.comparison import compare
+    from koopctl.controllers.adaptive_law import AdaptiveLaw
+    from koopctl.controllers.convex_mpc import ConvexMPC
     from koopctl.controllers.designer import design
     from koopctl.controllers.extended_kalman_filter import ExtendedKalmanFilter
     from koopctl.controllers.kalman_filter import KalmanFilter
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AdaptiveLaw",
+    "ConvexMPC",
     "EDMDc",
     "Ensemble",
     "ErrorBound",
@@ -89,6 +93,8 @@ __all__ = [
 
 # Where each name lives; the imports above say the same to type checkers, and a test compares the two.
 _HOMES = {
+    "AdaptiveLaw": "koopctl.controllers.adaptive_law",
+    "ConvexMPC": "koopctl.controllers.convex_mpc",
     "EDMDc": "koopctl.models.edmdc",
     "Ensemble": "koopctl.identify.ensemble",
     "ErrorBound": "koopctl.identify.error_bound",

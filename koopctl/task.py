@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from koopctl.arrays import Array, ByName, as_vector, as_weight, as_whole, index_of, is_finite
+from koopctl.arrays import Array, ByName, as_array, as_vector, as_weight, as_whole, index_of, is_finite
 from koopctl.errors import DataError
 
 
@@ -48,6 +48,9 @@ class Task:
         terminal_set: Steps after the horizon during which the LQR, taking over at its end, must keep all bounds;
             soft like the bounds on q. Enough steps make this the LQR's invariant set.
         disturbances: Inputs of the model that are measured, not chosen; laws return the others only.
+        margin: How far inside their bounds planned coordinates stay, (nq,), or after 1, 2, ... steps, (n, nq), the last
+            row kept: an `ErrorBound`'s `half_widths` keeps the plant inside where the plan alone would not. It never
+            takes more than nine tenths of the room between two bounds.
         delay: Samples between an observation and the moment the input computed from it acts; the law then plans
             from where the plant will be.
     """
@@ -72,6 +75,7 @@ class Task:
     terminal_set: int = 0
     disturbances: Sequence[str] = ()
     delay: int = 0
+    margin: ByName | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without a model."""
@@ -136,6 +140,7 @@ class Task:
             moves=_moves(self.control_horizon, int(self.horizon)),
             terminal_cost=None if by_name else as_weight("terminal_cost", self.terminal_cost, q),
             path=None,
+            margin=_margin(self.margin, q, int(self.horizon)),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -169,6 +174,7 @@ class ResolvedTask:
 
     Attributes:
         path: Where q should be now and at the next N steps, (N + 1, nq); None stands for the target throughout.
+        margin: Of every stage (N, nq), or of all (nq,); None once the bounds are drawn in by it.
         moves: Steps at which planned inputs may change, (number of moves,), from 0 on.
         terminal_cost: Weight of q at the end (nq, nq) where the task gives one.
     """
@@ -191,11 +197,33 @@ class ResolvedTask:
     moves: np.ndarray
     terminal_cost: Array | None
     path: Array | None
+    margin: Array | None
+
+    def drawn_in(self) -> ResolvedTask:
+        """Return the task with the bounds on q drawn in by its margin, at every stage by its own."""
+        if self.margin is None:
+            return self
+        room = np.maximum(self.y_max - self.y_min, 0.0)
+        margin = np.minimum(self.margin, 0.45 * room)
+        return replace(self, y_min=self.y_min + margin, y_max=self.y_max - margin, margin=None)
 
     @property
     def blocked(self) -> bool:
         """Whether the plan has fewer moves than steps."""
         return len(self.moves) < self.horizon
+
+
+def _margin(value: ByName | None, names: tuple[str, ...], horizon: int) -> Array | None:
+    if value is None:
+        return None
+    if isinstance(value, Mapping) or np.ndim(value) < 2:
+        margin = as_vector("margin", value, names)
+    else:
+        rows = as_array("margin", value, ("n", len(names)))
+        margin = rows[np.minimum(np.arange(horizon), len(rows) - 1)]
+    if (margin < 0).any():
+        raise DataError("margin is negative somewhere; bounds are drawn in by it, not widened.")
+    return margin
 
 
 def _check_price(price: ByName) -> None:

@@ -161,6 +161,26 @@ class Learner(BaseEstimator, ABC):
         self.__dict__.pop("_report_", None)
         return self
 
+    def discount(self, memory: int, floor: float = 1e-3) -> Self:
+        """Let all that was learnt count as `memory` transitions, where it is more: `update` then changes more.
+
+        Args:
+            memory: Transitions.
+            floor: Least information along any direction, as a share of the mean: what the data hardly showed stays
+                as it was fitted instead of being what gives way first.
+
+        Raises:
+            DataError: memory is no positive whole number.
+            NotFittedError: The model came without what it learnt from.
+        """
+        as_whole("memory", memory, 1)
+        if not hasattr(self, "_learnt_"):
+            raise NotFittedError(NO_SUMS)
+        if self._learnt_.n > memory:
+            self._learnt_.forget(memory / self._learnt_.n)
+        self._recursive_ = Recursive.start(self._learnt_, self.ridge, floor=floor)
+        return self
+
     # ------------------------------------------------------------------ steps of a fit
     def _check_parameters(self) -> None:
         as_whole("delays", self.delays, 0)

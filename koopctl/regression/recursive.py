@@ -29,24 +29,26 @@ class Recursive:
         residual: Sum of squares, with the penalty, that the solution leaves, (m, m).
     """
 
-    def __init__(self, theta: Array, R: Array, n: float, residual: Array, penalty: Array) -> None:
+    def __init__(
+        self, theta: Array, R: Array, n: float, residual: Array, penalty: Array, floor: float = _FLOOR
+    ) -> None:
         """Start from a solution, its information R (p, p) with the penalty (p,), its count and its residual."""
         self.theta, self.n, self.residual, self._penalty = theta, n, np.asfortranarray(residual), penalty
         values, vectors = np.linalg.eigh(R)
         # A direction the data never moved in would have an infinite gain without a ridge.
-        values = np.maximum(values, _FLOOR * float(values.mean()))
+        values = np.maximum(values, floor * float(values.mean()))
         # Symmetric matrices of which BLAS reads and writes the lower triangle only: they stay symmetric.
         self._R = np.asfortranarray((vectors * values) @ vectors.T)
         self._P = np.asfortranarray((vectors / values) @ vectors.T)
 
     @classmethod
-    def start(cls, learnt: Gram | Triangle | Whitened, ridge: float, free: int = 1) -> Self:
-        """Go on from an accumulated regression."""
+    def start(cls, learnt: Gram | Triangle | Whitened, ridge: float, free: int = 1, floor: float = _FLOOR) -> Self:
+        """Go on from an accumulated regression; `floor` is the least information, as a share of its mean."""
         theta = learnt.solve(ridge, free).theta.copy()
         penalty = np.full(theta.shape[1], learnt.n * ridge)
         penalty[len(penalty) - free :] = 0.0
         residual = learnt.n * learnt.residual(theta) + (theta * penalty) @ theta.T
-        return cls(theta, learnt.n * learnt.information(ridge, free), learnt.n, residual, penalty)
+        return cls(theta, learnt.n * learnt.information(ridge, free), learnt.n, residual, penalty, floor)
 
     @property
     def information(self) -> Array:

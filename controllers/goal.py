@@ -1,0 +1,114 @@
+"""What a law steers to: the task's numbers, and while a call asks for something else, that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from koopctl.arrays import Array
+from koopctl.controllers.prediction import Prediction
+from koopctl.controllers.steady import Steady, half_ranges, nearest_steady, resolve
+from koopctl.models.base import Model
+from koopctl.preview import Preview, filled
+from koopctl.task import ResolvedTask, Task
+
+State = tuple[ResolvedTask, Steady, Array, tuple[Array | None, Preview | None] | None]
+
+
+class Goal:
+    """The task in numbers and its steady pair, for the design and for one call.
+
+    Attributes:
+        home: The task as it was designed for, bounds drawn in by its margin.
+        wanted: What counts now; the same object as `home` where a call asks for nothing.
+        steady: The steady pair of `wanted`.
+        exact: Whether the steady pair must be steady to the last digits, and follows the prediction's offset.
+    """
+
+    def __init__(self, model: Model, task: Task, prediction: Prediction, exact: bool) -> None:
+        """Resolve the task's names against the model and find the steady pair.
+
+        Args:
+            model: A fitted model.
+            task: Target, weights, bounds, horizon.
+            prediction: The model as the law plans with it.
+            exact: See above.
+
+        Raises:
+            DesignError: The model is not finite at the target.
+            UnknownNameError: The task speaks of names the model does not have.
+        """
+        self.task, self.prediction, self.exact = task, prediction, exact
+        self._names = model.window_.chart.names
+        self._half = half_ranges(model)
+        self._resolved = resolve(model, task)
+        self.home = self.wanted = self._resolved.drawn_in()
+        self.steady: Steady = nearest_steady(prediction, self.home)
+        self._home_steady = self.steady
+        self._asked: tuple[Array | None, Preview | None] | None = None
+
+    def reset(self) -> bool:
+        """Go back to the task; tell whether anything has changed."""
+        moved = self._asked is not None or self.steady is not self._home_steady
+        self._asked, self.wanted, self.steady = None, self.home, self._home_steady
+        return moved
+
+    def asks(self, target: Array | None, preview: Preview | None) -> bool:
+        """Tell whether a target (nq,), or path (n, nq), and a preview ask for something else than the last call did."""
+        before = (None, None) if self._asked is None else self._asked
+        return preview is not before[1] or not _equal(target, before[0])
+
+    def keep(self) -> State:
+        """Return what `restore` takes."""
+        return self.wanted, self.steady, self.prediction.W, self._asked
+
+    def restore(self, state: State) -> None:
+        """Go back to an earlier goal."""
+        self.wanted, self.steady, self.prediction.W, self._asked = state
+
+    def refresh(self) -> None:
+        """Find the steady pairs again, for a model whose coefficients have changed."""
+        self._home_steady = nearest_steady(self.prediction, self.home, exact=self.exact)
+        near = self.steady.x, self.steady.u
+        plain = self.wanted is self.home
+        self.steady = self._home_steady if plain else nearest_steady(self.prediction, self.wanted, near, self.exact)
+
+    def take(self, target: Array | None, preview: Preview | None, pending: Iterable[Array]) -> None:
+        """Plan for another target (nq,) or path (n, nq), and what a preview says; for neither, go back to the task.
+
+        Args:
+            target: Coordinates from now on, or None.
+            preview: What else is known ahead, or None.
+            pending: Inputs on their way, (nu of the model,) each; what is measured among them is filled in.
+
+        Raises:
+            KoopctlError: The preview contradicts itself, or there is no steady pair.
+        """
+        wanted, N, delay = self._resolved, self.task.horizon, self.task.delay
+        if target is not None and target.ndim == 1:
+            wanted = replace(wanted, target=target)
+        elif target is not None:
+            path = filled(target[min(delay, len(target) - 1) :], N + 1)
+            wanted = replace(wanted, target=path[-1], path=path)
+        if preview is not None:
+            wanted = preview.apply(wanted, self._names, self.prediction.names)
+            known = preview.measured(tuple(self.task.disturbances), N + delay)
+            if known is not None:
+                for u, w in zip(pending, known, strict=False):
+                    u[self.prediction.measured] = w
+                self.prediction.W = known[delay:]
+        plain = wanted is self._resolved
+        wanted = self.home if plain else wanted.drawn_in()
+        steady = self._home_steady
+        if not plain or self.exact or len(self.prediction.measured):
+            near = bool((np.abs(wanted.target - self.steady.x[: len(self._half)]) <= self._half).all())
+            start = (self.steady.x, self.steady.u) if near else None
+            steady = nearest_steady(self.prediction, wanted, start, exact=self.exact)
+        self.wanted, self.steady = wanted, steady
+        self._asked = None if target is None and preview is None else (target, preview)
+
+
+def _equal(one: Array | None, other: Array | None) -> bool:
+    return one is other if one is None or other is None else np.array_equal(one, other)
