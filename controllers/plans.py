@@ -152,6 +152,12 @@ class Plans:
             cost += self.task.slack_price.max() * (2 * end + end**2)
         return np.asarray(cost)
 
+    def distance(self, X: Array, U: Array, X_before: Array, U_before: Array) -> float:
+        """Return the largest difference of two plans, in half ranges of the data."""
+        states = np.abs(X - X_before)[:, : self.prediction.nq] / self.half
+        inputs = np.abs(U - U_before) / np.maximum(self.prediction.high - self.prediction.low, 1e-9)
+        return float(max(states.max(), 2.0 * inputs.max()))
+
     # ------------------------------------------------------------------ roll-outs
     def clip(self, U: Array) -> Array:
         """Return inputs (N, nu) inside their bounds."""

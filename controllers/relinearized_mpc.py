@@ -25,6 +25,7 @@ _LENGTHS = np.append(0.5 ** np.arange(6), 0.0)  # of the batched line search
 _FIRST_LOOK = 8  # times as many candidates where there is no plan yet
 _SMALL = 0.02  # a correction of every planned state below this share of the data's half range is taken unchecked
 _RETUNE = 0.05  # a steady pair moved by less, in half ranges of the data, keeps its LQR
+_STUCK = 1e-12  # a plan that no length of the correction improves
 _JUMP = 0.25  # an observation this far from the plan, in half ranges of the data, starts the plan anew
 
 
@@ -50,6 +51,7 @@ class RelinearizedMPC(Law):
         model: Model,
         task: Task,
         iterations: int = 1,
+        tolerance: float = 1e-4,
         candidates: int = 16,
         step_bound: float = 2.0,
         reserve: float = 0.03,
@@ -63,7 +65,9 @@ class RelinearizedMPC(Law):
         Args:
             model: A fitted model.
             task: Target, weights, bounds, horizon.
-            iterations: Linearise-and-solve rounds a call.
+            iterations: Linearise-and-solve rounds a call, at most.
+            tolerance: A round that asks for a smaller change of the plan, in half ranges of the data, is the last one:
+                `info["converged"]` says whether it came to that, `info["step"]` what the last round asked for.
             candidates: Plans compared while the target is out of the LQR's reach; 0 switches the comparison off.
             step_bound: Largest change of a planned state in one round, in half ranges of the training data.
             reserve: Share of the input range that plans leave to the feedback, growing from nothing at their first
@@ -77,12 +81,12 @@ class RelinearizedMPC(Law):
             DesignError: An option is out of range, or the observer was made for another model.
             UnknownNameError: There is no such solver, or it is not installed.
         """
-        if iterations < 1 or candidates < 0 or not step_bound > 0 or not 0 <= reserve < 1:
+        if iterations < 1 or candidates < 0 or not (step_bound > 0 and tolerance >= 0) or not 0 <= reserve < 1:
             raise DesignError(
-                f"iterations={iterations}, candidates={candidates}, step_bound={step_bound}, reserve={reserve}; "
-                "expected >= 1, >= 0, > 0 and in [0, 1)."
+                f"iterations={iterations}, candidates={candidates}, step_bound={step_bound}, tolerance={tolerance}, "
+                f"reserve={reserve}; expected >= 1, >= 0, > 0, >= 0 and in [0, 1)."
             )
-        self.iterations, self.candidates = iterations, candidates
+        self.iterations, self.tolerance, self.candidates = iterations, float(tolerance), candidates
         self.step_bound, self.reserve, self.random_state, self.solver = step_bound, reserve, random_state, solver
         self.P = np.zeros((model.nx, model.nx))
         self._tuned: tuple[Array, Array] | None = None  # the steady pair that P is right at
@@ -91,7 +95,7 @@ class RelinearizedMPC(Law):
 
     def options(self) -> dict[str, Any]:
         """Return the options of the design."""
-        names = ("iterations", "candidates", "step_bound", "reserve", "random_state", "solver")
+        names = ("iterations", "tolerance", "candidates", "step_bound", "reserve", "random_state", "solver")
         return {name: getattr(self, name) for name in names} | super().options()
 
     def reset(self) -> None:
@@ -160,15 +164,21 @@ class RelinearizedMPC(Law):
         if searching:
             X, U = self._search(X, U, shift)
         local: Expansion | None = self._expand(X, U, 0 if searching else shift)
-        for _ in range(self.iterations):
-            local = local or self.prediction.expand(X[:-1], U)
-            X, U, cost, local, solution = self._round(X, U, local, searching)
+        rounds, self._step, moved = 0, np.inf, np.inf
+        while rounds < self.iterations and self._step > self.tolerance and moved > _STUCK:
+            before, local, rounds = (X, U), local or self.prediction.expand(X[:-1], U), rounds + 1
+            # A merit of defects lets rounds go in circles, which one round a call outlives but convergence does not.
+            X, U, cost, local, solution = self._round(X, U, local, searching or rounds > 1)
+            moved = self._plans.distance(X, U, *before)
         if not np.isfinite(X).all() or not np.isfinite(U).all():
             raise RefusedError("plan_not_finite")
         self._local = local
         status = "solved" if solution is None else solution.status
         detail = {
             "searching": searching,
+            "iterations": rounds,
+            "step": self._step,
+            "converged": self._step <= self.tolerance,
             "qp_time": 0.0 if solution is None else solution.solve_time,
             "qp_iterations": 0 if solution is None else solution.iterations,
         }
@@ -230,6 +240,7 @@ class RelinearizedMPC(Law):
         self._gains = plan.gains
         dU = plan.free_u + plan.T @ w
         dX = (plan.free_x + plan.S @ w)[:, : self.model.nx]
+        self._step = self._plans.distance(X + dX, U + dU, X, U)
         if not searching:
             nearer = self._shooting_step(X, U, local[0], dX, dU)
             if nearer is not None:
