@@ -122,7 +122,10 @@ def _check_grammar(problem: cp.Problem) -> None:
     if not problem.is_dcp():
         parts = [problem.objective, *problem.constraints]
         wrong = "; ".join(str(part) for part in parts if not part.is_dcp())[:300]
-        raise DesignError(f"the problem is not convex by CVXPY's rules: {wrong}. Rewrite these with convex functions.")
+        raise DesignError(
+            f"the problem is not convex by CVXPY's rules: {wrong}. Rewrite these with convex functions; "
+            "a parameter that is a price needs its sign: cp.Parameter(n, nonneg=True)."
+        )
     if not problem.is_dpp():
         raise DesignError(
             "parameters are multiplied with each other or stand where CVXPY cannot follow them (DPP); let them add."

@@ -28,19 +28,20 @@ class ConvexMPC(LiftedMPC):
     """The lifted MPC with any convex cost and constraints in place of the task's.
 
     `formulate(x, u, y)` gets CVXPY expressions of the plan: the coordinates x (N + 1, nq), the inputs u (N, nu) and
-    the measured states y (N + 1, ny; where the observation holds angles, the coordinates), row 0 of x and y being now; it returns a cost and a list of constraints, e.g.
+    the measured states y (N + 1, ny; the coordinates where an observation holds angles), row 0 of x and y being now.
+    It returns a cost and a list of constraints, e.g. with `price = cp.Parameter(N, nonneg=True)`
 
         def formulate(x, u, y):
-            price = cp.Parameter(N, name="price")
-            return price_of_power @ cp.abs(u[:, 0]) + cp.sum_squares(x[1:, 0] - 20.0), [cp.sum(cp.pos(u)) <= 5.0]
+            return price @ cp.abs(u[:, 0]) + cp.sum_squares(x[1:, 0] - 20.0), [cp.sum(cp.pos(u)) <= 5.0]
 
     The dynamics, the task's input and rate bounds and the held inputs of `control_horizon` are there already. CVXPY
-    parameters made inside are vectors (or scalars), may add to expressions and be prices, but may not multiply what is
-    squared or bounded, and are set through their `value` before a call. The problem is compiled at the design, so a call is one small quadratic program and CVXPY is not
-    called. If its constraints cannot be met the ladder goes on: state them with slacks (`cp.pos`) where that can be.
+    parameters are vectors (or scalars); they may be added and be prices, but multiply nothing that is squared or
+    bounded, and are set through their `value` before a call. The problem is compiled at the design: a call is one
+    small quadratic program, and CVXPY is not called. Where the constraints cannot be met the ladder goes on; state
+    them with slacks (`cp.pos`) where that may happen.
 
     Attributes:
-        problem: The problem in CVXPY, over `v`; it can be solved with any of its solvers after `set_parameters`.
+        problem: The problem in CVXPY; after `set_parameters` any of its solvers can solve it.
     """
 
     kind: ClassVar[str] = "convex"
