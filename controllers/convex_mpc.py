@@ -13,8 +13,8 @@ import cvxpy as cp
 import numpy as np
 
 from koopctl.arrays import Array
+from koopctl.controllers.answer import Answer, RefusedError
 from koopctl.controllers.compiled_program import CompiledProgram
-from koopctl.controllers.law import Answer, RefusedError
 from koopctl.controllers.lifted_mpc import LiftedMPC
 from koopctl.controllers.observer import Observer
 from koopctl.errors import DesignError, SolverError

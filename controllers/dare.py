@@ -7,6 +7,7 @@ from scipy.linalg import matrix_balance
 from scipy.linalg.lapack import dpotrf, dpstrf, dtrtrs
 
 from koopctl.arrays import Array
+from koopctl.errors import DesignError
 
 _DOUBLINGS = 40  # a closed loop that has not settled after 2^40 steps never will
 _SETTLED = 1e-10  # change of the cost, relative, after which another doubling would add no more than its square
@@ -39,8 +40,37 @@ def dare(A: Array, B: Array, Q: Array, R: Array, start: Array | None = None) -> 
     A, B, Q = A * scale / scale[:, None], B / scale[:, None], Q * np.outer(scale, scale)
     with np.errstate(all="ignore"):  # what is not finite is refused by its value
         P = _doubled(A, B, Q, R) if start is None else start * np.outer(scale, scale)
-        P = _improved(A, B, Q, R, P)
+        P = _improved(A, B, Q, R, P, patience=0 if start is None else 2)
     return np.asarray(P / np.outer(scale, scale))
+
+
+def finite_horizon(A: Array, B: Array, Q: Array, R: Array, end: Array, steps: int) -> tuple[Array, Array]:
+    """Return the gains (steps, m, n) that minimise the cost of so many steps and of their end, and the cost (n, n).
+
+    Args:
+        A: (n, n).
+        B: (n, m).
+        Q: (n, n), of the state at each step.
+        R: (m, m), symmetric, positive definite.
+        end: (n, n), of the state after the last step.
+        steps: How many.
+
+    Raises:
+        DesignError: The cost overflows on the way.
+    """
+    gains, P = np.empty((steps, B.shape[1], len(A))), end
+    with np.errstate(all="ignore"):
+        for k in range(steps - 1, -1, -1):
+            gains[k] = gain(A, B, R, P)
+            P = Q + A.T @ P @ (A - B @ gains[k])
+            P = (P + P.T) / 2
+    if not np.isfinite(P).all() or not np.isfinite(gains).all():
+        radius = np.abs(np.linalg.eigvals(A)).max()
+        raise DesignError(
+            f"the model has spectral radius {radius:.3g} and its cost overflows within {steps} steps; take fewer, or "
+            "fit with more ridge or data."
+        )
+    return gains, P
 
 
 def gain(A: Array, B: Array, R: Array, P: Array) -> Array:
@@ -49,18 +79,22 @@ def gain(A: Array, B: Array, R: Array, P: Array) -> Array:
     return np.asarray(np.linalg.solve(R + B.T @ PB, PB.T @ A))
 
 
-def _improved(A: Array, B: Array, Q: Array, R: Array, P: Array) -> Array:
-    """Return P after Newton's method: each step takes the cost of the gain of the one before."""
+def _improved(A: Array, B: Array, Q: Array, R: Array, P: Array, patience: int) -> Array:
+    """Return P after Newton's method: each step takes the cost of the gain of the one before.
+
+    The first steps from afar may leave a larger residual; `patience` is how many such steps are forgiven.
+    """
     best, smallest = P, np.inf
     for _ in range(_NEWTON_STEPS):
         K = gain(A, B, R, P)
         closed = A - B @ K
         rest = Q + K.T @ (R @ K) + closed.T @ P @ closed - P
         off = float(np.abs(rest).max() / np.abs(P).max()) if P.any() else 0.0
-        if not off < 0.5 * smallest:
-            break
-        best, smallest = P, off
-        if off <= _EXACT * len(A):
+        if off < 0.5 * smallest:
+            best, smallest = P, off
+        else:
+            patience -= 1
+        if off <= _EXACT * len(A) or patience < 0:
             break
         P = P + _summed(closed, (rest + rest.T) / 2)
     if not np.isfinite(smallest):
@@ -118,6 +152,8 @@ def _joined(F: Array, more: Array) -> Array:
 def _thin(S: Array) -> Array:
     """Return F (n, rank) with F F^T = S, which is positive semidefinite, by Cholesky's method with pivots."""
     size = np.sqrt(S.diagonal())
+    if not np.isfinite(size).all():
+        raise np.linalg.LinAlgError(_UNBOUNDED)
     there = np.flatnonzero(size > 0.0)
     if not len(there):
         return np.zeros((len(S), 0))
@@ -136,4 +172,4 @@ def _cholesky(S: Array) -> Array:
 
 def _divided(lower: Array, S: Array) -> Array:
     """Return X with lower X = S."""
-    return np.asarray(dtrtrs(lower, S, lower=1)[0])
+    return np.asarray(dtrtrs(lower, S, lower=1)[0]) if S.size else S  # LAPACK prints where there is nothing to do

@@ -9,7 +9,7 @@ from scipy.linalg import eig
 
 from koopctl.arrays import Array
 
-_NEAR = 1e-6  # share of a matrix, or distance from the unit circle, that counts as the rounding of a fit
+LASTING = 1e-6  # share of a matrix, or distance from the unit circle, that counts as the rounding of a fit
 
 
 def regulated(A: Array, B: Array, Q: Array) -> Array | None:
@@ -53,8 +53,9 @@ def out_of_reach(A: Array, B: Array, names: Sequence[str]) -> str:
     if not len(lasting):
         return ""
     reach = np.linalg.norm(left[:, lasting].conj().T @ B, axis=1)
-    worst = lasting[np.argmin(reach)]
-    value, size = values[worst], np.abs(left[:, worst])
+    value = values[lasting[np.argmin(reach)]]
+    # Anew, as the eigenvectors of several equal eigenvalues are anything.
+    size = np.abs(np.linalg.svd(np.concatenate([A.T - value * np.eye(len(A)), B.T]))[2][-1])
     number = f"{value.real:.4g}" if abs(value.imag) < 1e-9 else f"{value.real:.4g}{abs(value.imag):+.4g}i"
     full = [*names, *(f"x[{i}]" for i in range(len(names), len(A)))]
     most = [full[i] for i in np.argsort(-size)[:3] if size[i] > 0.3 * size.max()]
@@ -65,13 +66,13 @@ def _idle(A: Array, B: Array, Q: Array) -> Array:
     """Return an orthonormal basis (n, k) of the modes that may be left out, of one kind at a time."""
     values = np.linalg.eigvals(A)
     unit = np.eye(len(A))
-    if (np.abs(values - 1.0) <= _NEAR).any():
+    if (np.abs(values - 1.0) <= LASTING).any():
         constants = _null(A.T - unit, [B.T, Q])
         if constants.shape[1]:
             return constants
-    lasting = values[(np.abs(np.abs(values) - 1.0) <= _NEAR) & (values.imag >= 0.0)]
+    lasting = values[(np.abs(np.abs(values) - 1.0) <= LASTING) & (values.imag >= 0.0)]
     for value in lasting:
-        modes = _null(A - (value if value.imag > _NEAR else value.real) * unit, [Q])
+        modes = _null(A - (value if value.imag > LASTING else value.real) * unit, [Q])
         if modes.shape[1]:
             return modes
     return np.zeros((len(A), 0))
@@ -82,6 +83,6 @@ def _null(dynamics: Array, more: Sequence[Array]) -> Array:
     parts = [dynamics / max(1.0, float(np.abs(dynamics).max()))]
     parts += [part / size for part in more if (size := np.abs(part).max()) > 0.0]
     _, sizes, V = np.linalg.svd(np.concatenate(parts))
-    found = V[sizes <= _NEAR].conj().T
+    found = V[sizes <= LASTING].conj().T
     basis, spread, _ = np.linalg.svd(np.concatenate([found.real, found.imag], axis=1), full_matrices=False)
     return np.asarray(basis[:, spread > 1e-3])

@@ -7,7 +7,6 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,55 +15,28 @@ from numpy.typing import ArrayLike
 
 from koopctl.archive import write_archive
 from koopctl.arrays import Array
+from koopctl.controllers.answer import Answer, RefusedError
 from koopctl.controllers.constraints import Constraints
 from koopctl.controllers.goal import Goal
 from koopctl.controllers.history import History
 from koopctl.controllers.observer import Observer
 from koopctl.controllers.offset import Offset
 from koopctl.controllers.prediction import Prediction
-from koopctl.controllers.steady import Steady, half_ranges
+from koopctl.controllers.steady import Steady
 from koopctl.errors import DesignError, KoopctlError
 from koopctl.models.base import Model
 from koopctl.preview import Preview, filled
 from koopctl.task import ResolvedTask, Task
 
-_GAIN = 0.1  # of the offset's estimate: forgets noise over about ten samples
 _LOG = logging.getLogger("koopctl")
-
-
-@dataclass
-class Answer:
-    """What a law's own mathematics found.
-
-    Attributes:
-        u: Input to apply, (nu,).
-        status: "solved", "feasible" (stopped early) or "lqr".
-        reason: Why the status is not "solved", or empty.
-        cost: Predicted cost of the plan.
-        plan: Planned states, (N + 1, nx).
-        plan_u: Planned inputs, (N, nu).
-        detail: More numbers for `info`.
-    """
-
-    u: Array
-    status: str = "solved"
-    reason: str = ""
-    cost: float = float("nan")
-    plan: Array | None = None
-    plan_u: Array | None = None
-    detail: dict[str, Any] = field(default_factory=dict)
-
-
-class RefusedError(Exception):
-    """A law has no answer of its own this time; its text is the reason code."""
 
 
 class Law(ABC):
     """A controller made from a model and a task, with a ladder of fallbacks under it.
 
     `law(y, reference=None, preview=None)` returns `(u, info)` and never raises: the rungs are "solved" (verified),
-    "feasible" (stopped early), "shifted" (the last plan, a step further), "lqr" (the gain at the target, clipped), "safe"
-    (the task's safe input). u always keeps the input and rate bounds; rate bounds count from the safe input at the
+    "feasible" (stopped early), "shifted" (the last plan, a step further), "lqr" (the gain at the target, clipped) and
+    "safe" (the task's safe input). u always keeps the input and rate bounds; rates count from the safe input at the
     start. `info` holds `status` (the rung), `reason` (why), `solve_time` [s], `cost`, `plan`, `plan_u` and `excess`
     (how far the state lies outside the training data, in half widths of its box; NaN where there is no state).
 
@@ -119,8 +91,7 @@ class Law(ABC):
         self.notes: list[str] = [self.steady.note] if self.steady.note else []
         self.K: Array | None = None
         self.offset_free = offset_free
-        gain = _GAIN if offset_free is True else offset_free
-        self._offset = Offset(gain, self._offset_size(), half_ranges(model)) if gain is not False else None
+        self._offset = None if offset_free is False else self._make_offset(offset_free)
         self._history = History(model)
         self.reset()
 
@@ -147,7 +118,6 @@ class Law(ABC):
         self._plan: tuple[Array, Array] | None = None
         self._age = 0
         self.prediction.reset()
-        self._seen: Array | None = None  # the last state, or lifted state, that the offset is learnt from
         if self._offset is not None:
             self._offset.reset()
         if self.goal.reset():
@@ -211,7 +181,9 @@ class Law(ABC):
     def _ladder(self, y: ArrayLike, reference: ArrayLike | None, preview: Preview | None) -> Answer:
         x, fault = self._observe(y)
         self.state = x
-        corrected = self._offset is not None and self._learn_offset(self._offset, x)
+        corrected = self._offset is not None and self._offset.learn(x)
+        if corrected and self.observer is not None:
+            self.observer.offset = self.prediction.offset
         reason = self._retarget(reference, preview, corrected)
         if x is None:
             return self._without_state(fault)
@@ -266,29 +238,9 @@ class Law(ABC):
         u = self.steady.u - self.K @ self.model.difference(x, self.steady.x)
         return Answer(u, "lqr", reason) if np.isfinite(u).all() else None
 
-    # ------------------------------------------------------------------ offset
-    def _offset_size(self) -> int:
-        """Return the length of the estimated offset."""
-        return self.prediction.nq
-
-    def _learn_offset(self, offset: Offset, x: Array | None) -> bool:
-        """Compare the state (nx,) with what was predicted for it and predict the next one; tell of a change."""
-        expected, nq = offset.expected, self.prediction.nq
-        known = x is not None and expected is not None
-        learnt = offset.learn(self.model.difference(x, expected)[:nq] if known else None)  # type: ignore[arg-type]
-        if learnt:
-            self._set_offset(offset.value)
-        self._seen = x
-        return learnt
-
-    def _set_offset(self, value: Array) -> None:
-        self.prediction.set_offset(value[: self.prediction.nq])
-        if self.observer is not None:
-            self.observer.offset = self.prediction.offset
-
-    def _expect(self, offset: Offset) -> None:
-        """Predict the next state from the last one seen and the input that acts now."""
-        offset.expect(None if self._seen is None else self.prediction.advance(self._seen, self.acting))
+    def _make_offset(self, gain: float) -> Offset:
+        """Return the estimator of the offset; a law of a lifted recursion has one of its own."""
+        return Offset(self.prediction, gain)
 
     # ------------------------------------------------------------------ in and out
     def _clamp(self, u: Array) -> Array:
@@ -309,8 +261,7 @@ class Law(ABC):
         if len(self.prediction.measured):
             self.prediction.W = filled(self.prediction.W[1:], len(self.prediction.W))
         if self._offset is not None:
-            with np.errstate(all="ignore"):
-                self._expect(self._offset)
+            self._offset.expect(self.acting)
 
     def _retarget(self, reference: ArrayLike | None, preview: Preview | None, corrected: bool) -> str:
         """Take the reference and the preview of this call; without either, the task's own come back."""
@@ -372,4 +323,3 @@ class Law(ABC):
             full["observer"] = {"kind": self.observer.kind, "options": own}
             arrays = arrays | {f"observer_{name}": array for name, array in noises.items()}
         return write_archive(path, "law", full, arrays)
-

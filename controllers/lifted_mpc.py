@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from koopctl.arrays import Array
+from koopctl.controllers.answer import Answer, RefusedError
 from koopctl.controllers.constraints import Constraints
-from koopctl.controllers.law import Answer, Law, RefusedError
+from koopctl.controllers.law import Law
 from koopctl.controllers.lifted_horizon import LiftedHorizon
 from koopctl.controllers.observer import Observer
-from koopctl.controllers.offset import Offset
+from koopctl.controllers.offset import LiftedOffset, Offset
 from koopctl.controllers.plans import stage_weights, weighted
 from koopctl.controllers.riccati import infinite_horizon
 from koopctl.controllers.terminal_set import TerminalSet, terminal_set
@@ -169,31 +170,8 @@ class LiftedMPC(Law):
         self._tune()
         self._target_moved()
 
-    # ------------------------------------------------------------------ offset
-    def _offset_size(self) -> int:
-        return self.system.nz
-
-    def _learn_offset(self, offset: Offset, x: Array | None) -> bool:
-        """Compare lifted states: at rest the whole recursion, not its coordinates alone, must be at rest."""
-        known = x is not None and offset.expected is not None
-        z = None if x is None else self.system.lift_state(x)
-        difference = None
-        if known and z is not None and x is not None and offset.expected is not None:
-            difference = z - offset.expected
-            nx = self.model.nx
-            difference[:nx] = self.model.difference(x, offset.expected[:nx])
-        learnt = offset.learn(difference)
-        if learnt:
-            self._set_offset(offset.value)
-        self._seen = z
-        return learnt
-
-    def _expect(self, offset: Offset) -> None:
-        system, z = self.system, self._seen
-        if z is None:
-            offset.expect(None)
-        else:
-            offset.expect(system.A_ @ z + system.B_ @ self.acting + system.c_ + offset.value)
+    def _make_offset(self, gain: float) -> Offset:
+        return LiftedOffset(self.prediction, gain, self.system)
 
     # ------------------------------------------------------------------ one call
     def _act(self, x: Array) -> Answer:

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from koopctl.arrays import Array
+from koopctl.controllers.answer import Answer, RefusedError
 from koopctl.controllers.constraints import Constraints
-from koopctl.controllers.law import Answer, Law, RefusedError
+from koopctl.controllers.law import Law
 from koopctl.controllers.observer import Observer
 from koopctl.controllers.plans import Plans, stage_weights
 from koopctl.controllers.prediction import Expansion

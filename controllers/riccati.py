@@ -9,7 +9,7 @@ import numpy as np
 
 from koopctl.arrays import Array
 from koopctl.controllers.dare import dare, gain
-from koopctl.controllers.lasting_modes import out_of_reach, regulated
+from koopctl.controllers.lasting_modes import LASTING, out_of_reach, regulated
 from koopctl.errors import DesignError
 
 _RESIDUAL = 1e-6  # of the Riccati equation, relative to its solution
@@ -35,16 +35,15 @@ def infinite_horizon(A: Array, B: Array, Q: Array, R: Array, names: Sequence[str
     """
     if not all(np.isfinite(part).all() for part in (A, B, Q, R)):
         raise DesignError("no stabilising LQR for a model that is not finite at the target; record richer data there.")
-    found, Z = _stabilising(A, B, Q, R), None
-    if found is None and (Z := regulated(A, B, Q)) is not None:
-        found = _stabilising(Z.T @ A @ Z, Z.T @ B, Z.T @ Q @ Z, R)
-        found = None if found is None else (found[0] @ Z.T, Z @ found[1] @ Z.T)
+    found = _stabilising(A, B, Q, R)
+    if found is None or found[2] > 1.0 - LASTING:
+        found = _of_the_rest(A, B, Q, R) or found
     if found is None:
         raise DesignError(
-            f"no stabilising LQR for this model and these weights: {out_of_reach(A, B, names)} does not decay, and "
-            "either the input cannot move it or Q does not see it. Weigh more states, or record richer data."
+            f"no stabilising LQR for this model and these weights: {out_of_reach(A, B, names) or 'a mode'}, does not "
+            "decay, and either the input cannot move it or Q does not see it. Weigh more states, or record richer data."
         )
-    K, P = found
+    K, P, _ = found
     if not (np.abs(B) @ np.abs(K)).max() <= _EFFORT * max(1.0, np.abs(A).max()):
         raise DesignError(
             f"the input hardly reaches {out_of_reach(A, B, names)}, so its gain would be {np.abs(K).max():.1g}. Use "
@@ -53,10 +52,21 @@ def infinite_horizon(A: Array, B: Array, Q: Array, R: Array, names: Sequence[str
     return K, P
 
 
-def _stabilising(A: Array, B: Array, Q: Array, R: Array) -> tuple[Array, Array] | None:
-    """Return K and P where there is a verified solution whose closed loop does not grow."""
-    unseen = Q + np.eye(len(A)) * (np.abs(Q).max(initial=0.0) or 1.0)
-    for weight in (Q, unseen):  # with more weight first where Q does not see an unstable mode
+def _of_the_rest(A: Array, B: Array, Q: Array, R: Array) -> tuple[Array, Array, float] | None:
+    """Return K, P and the spectral radius where it helps to leave modes out."""
+    Z = regulated(A, B, Q)
+    if Z is None:
+        return None
+    if not Z.shape[1]:
+        return np.zeros((B.shape[1], len(A))), np.zeros_like(A), 1.0
+    found = _stabilising(Z.T @ A @ Z, Z.T @ B, Z.T @ Q @ Z, R)
+    return None if found is None else (found[0] @ Z.T, Z @ found[1] @ Z.T, found[2])
+
+
+def _stabilising(A: Array, B: Array, Q: Array, R: Array) -> tuple[Array, Array, float] | None:
+    """Return K, P and the closed loop's spectral radius where there is a verified solution that does not grow."""
+    more = Q + np.eye(len(A)) * (np.abs(Q).max(initial=0.0) or 1.0)
+    for weight in (Q, more):  # first a start with more weight where Q does not see an unstable mode
         try:
             P = dare(A, B, weight, R)
             P = P if weight is Q else dare(A, B, Q, R, start=P)
@@ -64,8 +74,9 @@ def _stabilising(A: Array, B: Array, Q: Array, R: Array) -> tuple[Array, Array] 
         except np.linalg.LinAlgError:
             continue
         residual = np.abs(A.T @ P @ (A - B @ K) + Q - P).max()
-        if residual <= _RESIDUAL * np.abs(P).max() and np.abs(np.linalg.eigvals(A - B @ K)).max() < 1.0 + _MARGINAL:
-            return K, P
+        radius = float(np.abs(np.linalg.eigvals(A - B @ K)).max(initial=0.0))
+        if residual <= _RESIDUAL * np.abs(P).max() and radius < 1.0 + _MARGINAL:
+            return K, P, radius
     return None
 
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import gymnasium
 
+from koopctl.envs.cart_pole import CartPoleSwingUp
+from koopctl.envs.dc_motor import DCMotor
 from koopctl.envs.tasks import task
 from koopctl.envs.van_der_pol import VanDerPol
 
-__all__ = ["VanDerPol", "register", "task"]
+__all__ = ["CartPoleSwingUp", "DCMotor", "VanDerPol", "register", "task"]
 
-_TIME_LIMITS = {"VanDerPol": 200}  # [steps]
-_ENTRY_POINTS = {"VanDerPol": "koopctl.envs.van_der_pol:VanDerPol"}
+_TIME_LIMITS = {"CartPoleSwingUp": 250, "DCMotor": 300, "VanDerPol": 200}  # [steps]
+_ENTRY_POINTS = {
+    "CartPoleSwingUp": "koopctl.envs.cart_pole:CartPoleSwingUp",
+    "DCMotor": "koopctl.envs.dc_motor:DCMotor",
+    "VanDerPol": "koopctl.envs.van_der_pol:VanDerPol",
+}
 
 
 def register() -> None:

@@ -26,6 +26,26 @@ _TASKS: dict[str, Task] = {
     ),
     # The weights are those of the environment's own reward.
     "VanDerPol-v0": Task(target=0.0, Q=1.0, R=0.01, u_min=-3.0, u_max=3.0, horizon=30),
+    # The weights are those of the environment's own reward.
+    "CartPoleSwingUp-v0": Task(
+        target=0.0,
+        Q={"pos": 1.0, "theta": 5.0, "vel": 0.1, "thetadot": 0.1},
+        R=0.01,
+        u_min=-10.0,
+        u_max=10.0,
+        horizon=40,
+    ),
+    # The problem of Korda and Mezic: weights, bounds and a horizon of 1 s; only the speed is wanted somewhere.
+    "DCMotor-v0": Task(
+        target=0.0,
+        Q={"speed": 1.0},
+        R=0.01,
+        u_min=-1.0,
+        u_max=1.0,
+        y_min={"speed": -0.4},
+        y_max={"speed": 0.4},
+        horizon=100,
+    ),
 }
 
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from koopctl.loop import simulate
     from koopctl.models.edmdc import EDMDc
     from koopctl.models.sampled_rnn import SampledRNN
+    from koopctl.models.state_space import linear_model
     from koopctl.preview import Preview
     from koopctl.store import load
     from koopctl.task import Task
@@ -85,6 +86,7 @@ __all__ = [
     "error_bound",
     "export",
     "fit",
+    "linear_model",
     "load",
     "review",
     "simulate",
@@ -127,6 +129,7 @@ _HOMES = {
     "error_bound": "koopctl.identify.calibrating",
     "export": "koopctl.codegen.exporting",
     "fit": "koopctl.identify.fitting",
+    "linear_model": "koopctl.models.state_space",
     "load": "koopctl.store",
     "review": "koopctl.controllers.reviewing",
     "simulate": "koopctl.loop",

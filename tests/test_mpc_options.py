@@ -133,7 +133,7 @@ def test_the_input_is_held_between_moves(two_input_model):
 @pytest.mark.parametrize("kind", ["lqr", "lifted", "relinearized"])
 @pytest.mark.parametrize("delay", [1, 3])
 def test_a_delay_is_planned_for(linear_model, kind, delay):
-    """On the plant with this delay, the law that knows of it acts as the one without delay does on the plant without."""
+    """On the plant with this delay, the law that knows of it acts as the plain one does on the plant without."""
     task = TASK.replace(horizon=15, u_min=-1.0, u_max=1.0)
     law, ideal = (kc.design(linear_model, t, kind) for t in (task.replace(delay=delay), task))
     x, queue = np.array([0.2, 0.1]), [np.zeros(1)] * delay

@@ -64,7 +64,8 @@ def models() -> dict[tuple[str, str], kc.EDMDc | kc.SampledRNN]:
     for name, (step, _) in PLANTS.items():
         data = recorded(step)
         # Squares of an unstable motion are unstable and out of the input's reach: no lift for the servo.
-        found[name, "lifted"] = kc.fit(data, kc.EDMDc(kc.Identity() if name == "servo" else kc.Polynomial(2), ridge=1e-8))
+        lift = kc.Identity() if name == "servo" else kc.Polynomial(2)
+        found[name, "lifted"] = kc.fit(data, kc.EDMDc(lift, ridge=1e-8))
         found[name, "relinearized"] = kc.fit(data, kc.SampledRNN(60, random_state=0))
     return found
 

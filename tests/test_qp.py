@@ -1,4 +1,4 @@
-"""The one QP solver: right against an independent solver, and never silent about what it cannot do."""
+"""Quadratic programs: right against an independent solver, and never silent about what cannot be done."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from koopctl.errors import ShapeError, SolverError
 from koopctl.qp import QP
+from koopctl.qp.active_set import ActiveSet
 
 INF = np.inf
 
@@ -66,7 +67,7 @@ def test_it_finds_what_an_interior_point_method_finds(seed):
     assert_optimal(solution)
     best = reference_cost(*problem)
     cost = float(solution.x @ P @ solution.x / 2 + q @ solution.x)
-    assert abs(cost - best) <= 1e-5 * (1 + abs(best))
+    assert abs(cost - best) <= 1e-4 * (1 + abs(best))
     z = A @ solution.x
     assert solution.primal_residual == max((lower - z).max(initial=0.0), (z - upper).max(initial=0.0))
 
@@ -86,7 +87,7 @@ def test_one_structure_many_problems():
     rng = np.random.default_rng(0)
     P, q, A, _, _ = random_problem(3)
     n, m = len(q), len(A)
-    warm = QP(P, np.ones((m, n)))
+    warm = QP(P, np.ones((m, n)), tolerance=1e-7)
     for k in range(12):
         A = rng.normal(size=(m, n))
         z = A @ rng.normal(size=n)
@@ -98,7 +99,8 @@ def test_one_structure_many_problems():
         if k % 3 == 2:  # refused in between
             with pytest.raises(SolverError):
                 warm.solve(q * np.nan, lower, upper, A)
-        one, other = warm.solve(q, lower, upper, A), QP(P, np.ones((m, n))).solve(q, lower, upper, A)
+        one = warm.solve(q, lower, upper, A)
+        other = QP(P, np.ones((m, n)), tolerance=1e-7).solve(q, lower, upper, A)
         assert one.status == other.status == "solved"
         assert np.abs(one.x - other.x).max() < 1e-4 * (1 + np.abs(other.x).max())
 
@@ -116,7 +118,7 @@ def test_the_matrix_is_kept_until_the_next():
 
 @pytest.mark.parametrize("growth", [1.0, 1.2, 1.5, 2.0])
 def test_where_the_splitting_crawls_the_answer_is_still_exact(growth):
-    """Lower-triangular rows of an unstable plant, nearly all active: OSQP stops early, the least distance does not."""
+    """Lower-triangular rows of an unstable plant, nearly all active: OSQP stops early, the active set does not."""
     n = 25
     k = np.arange(n)
     A = np.tril(growth ** (k[:, None] - k[None, :]))
@@ -125,7 +127,7 @@ def test_where_the_splitting_crawls_the_answer_is_still_exact(growth):
     lower, upper = -0.1 * np.ones(n), 0.1 * np.ones(n)
     solution = QP(np.eye(n), A, max_iterations=20).solve(q, lower, upper, A)
     z = A @ solution.x
-    assert solution.iterations == 20 and solution.status == "solved"
+    assert solution.iterations > 20 and (solution.status, solution.method) == ("solved", "active_set")
     assert_optimal(solution, 1e-8 if growth < 2 else 1e-5)
     assert solution.complementarity < 1e-4 * np.abs(solution.y).max()
     assert (np.abs(z) > 0.1 - 1e-6).sum() > n / 2  # many rows are met
@@ -229,15 +231,15 @@ def test_what_overflows_is_not_usable_and_nothing_is_printed(scale, capfd, recwa
 @pytest.mark.parametrize(
     ("P", "status"),
     [
-        (np.diag([1.0, 0.0]), "not_convex"),
         (np.diag([1.0, -1.0]), "not_convex"),
+        (np.array([[1.0, 2.0], [2.0, 1.0]]), "not_convex"),
         (np.array([[2.0, 1.0], [0.0, 2.0]]), "not_symmetric"),
         (np.full((2, 2), np.nan), "not_finite"),
         (np.diag([1.0, INF]), "not_finite"),
     ],
 )
 def test_a_hessian_that_is_none_is_refused(P, status, capfd):
-    """Semidefinite, indefinite, skewed and NaN Hessians are refused with a reason code, and OSQP never prints."""
+    """Indefinite, skewed and NaN Hessians are refused with a reason code, and OSQP never prints."""
     with pytest.raises(SolverError) as error:
         QP(P, np.eye(2))
     assert error.value.status == status
@@ -256,11 +258,7 @@ def test_sizes_of_the_structure_are_checked():
 
 def test_an_early_stop_that_keeps_the_constraints_is_called_feasible(monkeypatch):
     """When even the exact method gives up, a point inside the constraints is usable, one outside is not."""
-
-    def gives_up(*args: Any) -> None:
-        raise RuntimeError("Maximum number of iterations reached.")
-
-    monkeypatch.setattr("koopctl.qp.nnls", gives_up)
+    monkeypatch.setattr(ActiveSet, "_search", lambda self: (np.zeros(self._n), "stopped", 1))
     n = 20
     A = np.tril(np.ones((n, n)))
     seen = set()
@@ -271,5 +269,22 @@ def test_an_early_stop_that_keeps_the_constraints_is_called_feasible(monkeypatch
         z = A @ solution.x
         excess = max((-1 - z).max(), (z - 1).max())
         assert solution.usable == (solution.status in ("solved", "feasible"))
-        assert (excess <= 1e-5 * (1 + np.abs(z).max())) == solution.usable
+        assert (excess <= 1e-4 * (1 + np.abs(z).max())) == solution.usable
     assert {"feasible", "failed"} <= seen
+
+
+# ---------------------------------------------------------------------------------------------- the pattern
+def test_an_entry_outside_the_pattern_is_refused():
+    """The solver would not see it: refused with its place, whatever its size; the last matrix stays."""
+    pattern = np.array([[1.0, 0.0], [1.0, 1.0]])
+    qp = QP(np.eye(2), pattern)
+    q, ones = np.array([-3.0, -3.0]), np.ones(2)
+    for entry in (1.0, -1e-9, 1e9):
+        A = pattern.copy()
+        A[0, 1] = entry
+        with pytest.raises(SolverError, match=r"A\[0, 1\]") as error:
+            qp.solve(q, -ones, ones, A)
+        assert error.value.status == "pattern"
+    assert np.abs(qp.solve(q, -ones, ones).x - [0.5, 0.5]).max() < 1e-4  # of the pattern itself, the first A
+    inside = qp.solve(q, -ones, ones, np.array([[0.0, 0.0], [2.0, 0.0]]))  # zeros inside are no offence
+    assert np.abs(inside.x - [0.5, 3.0]).max() < 1e-4

@@ -163,3 +163,119 @@ def test_no_stabilising_gain_is_a_design_error(A, B, Q):
     """Unreachable, invisible and not finite: an error that says what to look at."""
     with pytest.raises(DesignError, match="record"):
         infinite_horizon(A, B, Q, np.eye(1))
+
+
+# ---------------------------------------------------------------------------------------------- modes that do not decay
+REST = np.array([[0.9, 0.1], [0.2, 1.05]]), np.array([[0.0], [1.0]]), np.eye(2)
+
+
+def with_lasting(block: np.ndarray, seed: int, reached: bool = False, seen: bool = False) -> tuple[np.ndarray, ...]:
+    """Return (A, B, Q, W): REST beside a block nobody weighs, turned by an orthogonal W whose last columns are it."""
+    A, B, Q = REST
+    n, k = len(A), len(block)
+    rng = np.random.default_rng(seed)
+    whole = scipy.linalg.block_diag(A, block)
+    if seen:
+        whole[:n, n:] = rng.normal(size=(n, k))
+    W = np.linalg.qr(rng.normal(size=(n + k, n + k)))[0]
+    inputs = np.concatenate([B, rng.normal(size=(k, 1)) * reached])
+    return W @ whole @ W.T, W @ inputs, W @ np.pad(Q, (0, k)) @ W.T, W
+
+
+def turning(angle: float) -> np.ndarray:
+    """Return a rotation, the motion of an oscillator without damping."""
+    return np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+
+
+LASTING = {
+    "a constant": np.eye(1),
+    "two constants": np.eye(2),
+    "a constant up to the rounding of a fit": np.eye(1) * (1 + 1e-7),
+    "an alternation": -np.eye(1),
+    "an oscillation": turning(0.3),
+    "an oscillation up to rounding": turning(0.3) * (1 + 1e-8),
+    "a place and its constant speed": np.array([[1.0, 0.1], [0.0, 1.0]]),
+}
+
+
+@pytest.mark.parametrize("reached", [False, True])
+@pytest.mark.parametrize("name", LASTING)
+def test_what_goes_on_for_ever_unseen_is_left_out(name, reached):
+    """Gain and cost are those of the rest, and the law does not read what it leaves alone."""
+    A, B, Q, W = with_lasting(LASTING[name], 0, reached)
+    K, P = infinite_horizon(A, B, Q, np.eye(1))
+    k_rest, p_rest = infinite_horizon(*REST, np.eye(1))
+    assert np.abs(K @ W - np.pad(k_rest, ((0, 0), (0, len(A) - 2)))).max() < 1e-6
+    assert np.abs(W.T @ P @ W - np.pad(p_rest, (0, len(A) - 2))).max() < 1e-5
+
+
+@pytest.mark.parametrize("growth", [1.0, 1.0 + 1e-7, 1.0 + 1e-10, 1.0 - 1e-10])
+def test_a_constant_observable_that_acts_on_the_rest_is_left_out(growth):
+    """Its deviation from the steady state is zero at all times, whatever it does to the rest."""
+    A, B, Q, W = with_lasting(np.eye(2) * growth, 1, seen=True)
+    K, P = infinite_horizon(A, B, Q, np.eye(1))
+    k_rest, p_rest = infinite_horizon(*REST, np.eye(1))
+    assert np.abs(K @ W - np.pad(k_rest, ((0, 0), (0, 2)))).max() < 1e-5
+    assert np.abs(W.T @ P @ W - np.pad(p_rest, (0, 2))).max() < 1e-4
+
+
+def test_scipy_finds_nothing_where_a_constant_acts_on_the_rest():
+    """The reason for the test above."""
+    A, B, Q = np.array([[1.0, 0.0], [0.3, 0.5]]), np.array([[0.0], [1.0]]), np.diag([0.0, 1.0])
+    with pytest.raises(np.linalg.LinAlgError):
+        scipy.linalg.solve_discrete_are(A, B, Q, np.eye(1))
+    exact = scipy.linalg.solve_discrete_are(A[1:, 1:], B[1:], Q[1:, 1:], np.eye(1))
+    assert infinite_horizon(A, B, Q, np.eye(1))[1] == pytest.approx(np.diag([0.0, exact[0, 0]]), abs=1e-10)
+
+
+def test_a_constant_that_slowly_fades_is_compensated():
+    """Below 1 there is a stabilising solution, here block by block from that of the rest; scipy's is off by 2e-6."""
+    decay = 1 - 1e-5
+    turned_A, turned_B, turned_Q, W = with_lasting(np.eye(1) * decay, 2, seen=True)
+    K, P = infinite_horizon(turned_A, turned_B, turned_Q, np.eye(1))
+    A, B, Q = REST
+    c = (W.T @ turned_A @ W)[:2, 2:]
+    k, p = infinite_horizon(A, B, Q, np.eye(1))
+    S, closed = np.eye(1) + B.T @ p @ B, A - B @ k
+    p_c = np.linalg.solve(np.eye(2) - decay * closed.T, closed.T @ p @ c)
+    k_c = np.linalg.solve(S, B.T @ (p @ c + decay * p_c))
+    p_cc = (c.T @ p @ c + 2 * decay * c.T @ p_c - k_c.T @ S @ k_c) / (1 - decay**2)
+    expected = np.block([[p, p_c], [p_c.T, p_cc]])
+    assert np.abs(W.T @ P @ W - expected).max() < 1e-8 * np.abs(expected).max()
+    assert K @ W == pytest.approx(np.concatenate([k, k_c], axis=1), abs=1e-8)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_unstable_mode_that_nobody_weighs_is_stabilised_all_the_same(seed):
+    """The stabilising solution, not the smallest one: scipy's."""
+    A, B, Q, _ = with_lasting(np.diag([1.3, -2.0]), seed, reached=True)
+    K, P = infinite_horizon(A, B, Q, np.eye(1))
+    exact = scipy.linalg.solve_discrete_are(A, B, Q, np.eye(1))
+    assert np.abs(P - exact).max() < 1e-8 * np.abs(exact).max()
+    assert np.abs(np.linalg.eigvals(A - B @ K)).max() < 1.0
+
+
+@pytest.mark.parametrize(("growth", "weight"), [(1.0, 1.0), (1.1, 1.0), (1.1, 0.0)])
+def test_the_error_says_which_mode_is_to_blame(growth, weight):
+    """Eigenvalue and states; a constant is only left out where no weight falls on it, an unstable mode never is."""
+    A, B = np.diag([0.5, growth, 0.9]), np.array([[1.0], [0.0], [1.0]])
+    with pytest.raises(DesignError, match=rf"eigenvalue {growth:.4g}, which lies mostly in drum, does not decay"):
+        infinite_horizon(A, B, np.diag([1.0, weight, 1.0]), np.eye(1), ("flow", "drum", "pump"))
+    with pytest.raises(DesignError, match=r"mostly in x\[1\]"):
+        infinite_horizon(A, B, np.diag([1.0, weight, 1.0]), np.eye(1))
+
+
+def test_a_mode_that_only_rounding_reaches_is_a_design_error():
+    """A gain of 1e13 would stabilise the numbers and nothing else; a modest gain on a weak input is fine."""
+    A, Q = np.diag([1.1, 0.5]), np.eye(2)
+    with pytest.raises(DesignError, match="eigenvalue 1.1.*record"):
+        infinite_horizon(A, np.array([[1e-13], [1.0]]), Q, np.eye(1))
+    K, _ = infinite_horizon(A, np.array([[1e-3], [1.0]]), Q, np.eye(1))
+    assert 1 < np.abs(K).max() < 1e3
+
+
+@pytest.mark.parametrize("growth", [1.0, 1.0 + 1e-7])
+def test_where_nothing_is_weighed_nothing_is_done(growth):
+    """Everything may go on: no gain, no cost."""
+    K, P = infinite_horizon(growth * np.eye(2), np.eye(2), np.zeros((2, 2)), np.eye(2))
+    assert not K.any() and not P.any()

@@ -19,9 +19,24 @@ def sources(law: Law) -> dict[str, str]:
     """Return the C sources of an LQR on a model without delays, by file name."""
     if law.K is None:
         raise DesignError("the law holds no gain; design it again with kind='lqr'.")
+    _check(law)
     values = _sizes(law) | _chart(law) | _numbers(law, law.K)
     texts = {"law.h": HEADER, "law.c": SOURCE, "main.c": EXAMPLE, "Makefile": MAKEFILE}
     return {name: Template(text).substitute(values) for name, text in texts.items()}
+
+
+def _check(law: Law) -> None:
+    """Refuse what the C code does not do: everything that the law remembers beyond its last input."""
+    options, task = law.options(), law.task
+    for told, what, remedy in (
+        ("integral" in options, "integral action", "leave integral out"),
+        ("horizon" in options, "a gain that changes with time", "leave horizon out"),
+        ("offset_free" in options, "an offset estimate", "leave offset_free out"),
+        (bool(task.delay), f"a delay of {task.delay} samples", "design for delay=0"),
+        (bool(task.disturbances), "measured disturbances", "leave disturbances out of the task"),
+    ):
+        if told:
+            raise DesignError(f"a law with {what} cannot be written as C, which covers a constant gain; {remedy}.")
 
 
 def _sizes(law: Law) -> dict[str, str]:

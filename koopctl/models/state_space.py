@@ -1,16 +1,20 @@
-"""A learnt lifted model as python-control's StateSpace."""
+"""Learnt and given linear models: to and from python-control's StateSpace."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from koopctl.arrays import Array
-from koopctl.errors import DataError
+from koopctl.arrays import Array, ByName, as_vector
+from koopctl.data.rollouts import Rollouts
+from koopctl.errors import DataError, DesignError
+from koopctl.features.identity import Identity
 from koopctl.models.base import Model
 from koopctl.models.edmdc import EDMDc, lifted_system
+from koopctl.models.envelope import Envelope
 
 if TYPE_CHECKING:
     import control
@@ -45,12 +49,12 @@ def state_space(model: Model, offset: Literal["input", "drop"] = "input") -> con
     if offset not in ("input", "drop"):
         raise DataError(f'offset is {offset!r}; it is "input" or "drop".')
     lifted = lifted_system(model)
-    states = _plain(state_names(lifted))
+    states = plain_names(state_names(lifted))
     B, D = lifted.B_, np.zeros((len(lifted.C_), lifted.nu))
-    inputs = _plain(lifted.u_names_)
+    inputs = plain_names(lifted.u_names_)
     if offset == "input" and _has_offset(lifted):
         B, D = np.column_stack([B, lifted.c_]), np.column_stack([D, lifted.y_offset_])
-        inputs = _plain([*inputs, "one"])
+        inputs = plain_names([*inputs, "one"])
     return control.StateSpace(
         lifted.A_,
         B,
@@ -59,7 +63,7 @@ def state_space(model: Model, offset: Literal["input", "drop"] = "input") -> con
         lifted.dt,
         states=states,
         inputs=inputs,
-        outputs=_plain(lifted.window_.chart.y_names),
+        outputs=plain_names(lifted.window_.chart.y_names),
         remove_useless_states=False,
     )
 
@@ -95,11 +99,106 @@ def _has_offset(model: EDMDc) -> bool:
     return bool(in_state.any() or in_output.any())
 
 
-def _plain(names: Iterable[str]) -> list[str]:
-    """Return names python-control accepts: no dots, none twice."""
+def plain_names(names: Iterable[str]) -> list[str]:
+    """Return names that python-control accepts: no dots, none twice."""
     result: list[str] = []
     for name in (name.replace(".", "_") for name in names):
         while name in result:
             name += "_"
         result.append(name)
     return result
+
+
+# ---------------------------------------------------------------------------------------------- the way in
+def linear_model(system: control.StateSpace, x_range: ByName, u_range: ByName) -> EDMDc:
+    """Return a discrete-time `control.StateSpace` as a model, exactly: a fitted `EDMDc` without features.
+
+    The outputs must be states. The model's coordinates are the outputs in their order, then the states that no output
+    shows; of those the observation holds NaN, and the law needs an observer: `KalmanFilter(model, sensor_noise)` with
+    the noise of the measured coordinates by name. Their names are those of the states, or of the outputs where only
+    these were given any. The model can be updated and saved as any other.
+
+    Args:
+        system: The system, with a numeric sampling time and D = 0.
+        x_range: Half range of each state where it is used, by name or (nx,): laws and observers scale by it and say
+            where they leave it, and re-lifted predictions end at three times this range.
+        u_range: Half range of each input, likewise.
+
+    Raises:
+        DesignError: The system is not linear, not in discrete time, or has outputs that are not states; the text says
+            what to do.
+        DataError: A range is not positive.
+    """
+    rows = _checked(system)
+    order = [*rows, *np.setdiff1d(np.arange(system.nstates), rows)]
+    names, u_names = _state_labels(system, rows, order), tuple(map(bare_name, system.input_labels))
+    A, B = np.asarray(system.A)[np.ix_(order, order)], np.asarray(system.B)[order]
+    x_half, u_half = _ranges("x_range", x_range, names), _ranges("u_range", u_range, u_names)
+    model = EDMDc(Identity(), ridge=1e-14, manifold=False, cyclic=())
+    model.fit(_corners(A, B, x_half, u_half, float(system.dt), names, u_names))
+    model.A_, model.B_, model.c_ = A.copy(), B.copy(), np.zeros(len(A))  # the fit has them up to rounding
+    model.residual_covariance_ = np.zeros((len(A), len(A)))
+    model.envelope_, model.input_range_ = Envelope(-x_half, x_half), Envelope(-u_half, u_half)
+    hidden = ", ".join(names[len(rows) :])
+    note = "the model was given by its matrices, not learnt."
+    more = f"{hidden} cannot be measured: laws need an observer, and NaN in place of the observation." if hidden else ""
+    model.notes_ = model._said_ = tuple(part for part in (note, more) if part)
+    return model
+
+
+def bare_name(label: str) -> str:
+    """Return a label of python-control as a name: its own `x[0]` becomes `x0`."""
+    return re.sub(r"^([a-z]+)\[(\d+)\]$", r"\1\2", label)
+
+
+def _checked(system: control.StateSpace) -> list[int]:
+    """Return which state each output shows."""
+    import control
+
+    if not isinstance(system, control.StateSpace):
+        kind = type(system).__name__
+        raise DesignError(
+            f"a linear model is made of a control.StateSpace, not a {kind}; convert a transfer function with "
+            "control.ss(...), linearise a nonlinear system with control.linearize(system, x, u), or learn from its "
+            "motion: koopctl.collect with koopctl.envs.control_system.ControlSystem."
+        )
+    if system.dt == 0:
+        raise DesignError("the system is in continuous time; sample it: system.sample(0.05), the sampling time in s.")
+    if system.dt is None or system.dt is True:
+        raise DesignError("the system has no sampling time; make it with one: control.ss(A, B, C, D, 0.05), in s.")
+    if np.asarray(system.D).any():
+        raise DesignError("the system's outputs follow its inputs at once (D is not 0); leave D out of the model.")
+    C = np.asarray(system.C)
+    rows = [int(i) for i in np.argmax(C, axis=1)]
+    if not system.nstates or len(set(rows)) < len(rows) or not np.array_equal(C, np.eye(system.nstates)[rows]):
+        raise DesignError(
+            "the system's outputs are not states (rows of C that are rows of the identity, none twice). Change "
+            "coordinates so that they are: T = numpy.vstack([C, scipy.linalg.null_space(C).T]); "
+            "control.similarity_transform(system, T); or make all states outputs, with C the identity."
+        )
+    return rows
+
+
+def _state_labels(system: control.StateSpace, rows: list[int], order: list[int]) -> tuple[str, ...]:
+    states = [bare_name(system.state_labels[i]) for i in order]
+    given = all(bare_name(label) == label for label in system.output_labels)
+    if given and len(rows) == len(order) and all(bare_name(label) != label for label in system.state_labels):
+        return tuple(system.output_labels)
+    return tuple(states)
+
+
+def _ranges(what: str, value: ByName, names: tuple[str, ...]) -> Array:
+    half = as_vector(what, value, names)
+    if not (half > 0).all():
+        raise DataError(f"{what} is {half} for {', '.join(names)}; every half range must be positive.")
+    return half
+
+
+def _corners(
+    A: Array, B: Array, x_half: Array, u_half: Array, dt: float, names: tuple[str, ...], u_names: tuple[str, ...]
+) -> Rollouts:
+    """Return the steps from the end of each half range, one at a time: what a model must have seen to be this one."""
+    n, m = B.shape
+    ends = np.concatenate([np.diag(np.concatenate([x_half, u_half])), -np.diag(np.concatenate([x_half, u_half]))])
+    X, U = ends[:, :n], ends[:, n:]
+    return Rollouts(list(np.stack([X, X @ A.T + U @ B.T], axis=1)), list(U[:, None]), dt, names, u_names)
