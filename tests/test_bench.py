@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
+from koopctl.bench.chain import chain_step
 from koopctl.bench.dynamic_programming import PendulumOracle, stage_cost, step
-from koopctl.bench.latency import chain_step
 
 
 def test_the_oracle_knows_the_real_pendulum():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import koopctl as kc
-from koopctl.bench.latency import chain_step
+from koopctl.bench.chain import chain_step
 from koopctl.errors import DesignError
 
 casadi = pytest.importorskip("casadi", reason="the oracle IPOPT comes with casadi, which is not installed")

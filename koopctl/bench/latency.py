@@ -6,37 +6,13 @@ import time
 
 import numpy as np
 
-from koopctl.arrays import Array
+from koopctl.bench.chain import DT, MASSES, chain_step
 from koopctl.controllers.relinearized_mpc import RelinearizedMPC
 from koopctl.data.rollouts import Rollouts
 from koopctl.models.sampled_rnn import SampledRNN
 from koopctl.task import Task
 
-_MASSES, _DT, _SUBSTEPS = 4, 0.05, 5
 _LENGTH = 60  # steps of a run
-
-
-def chain_step(x: Array, u: Array) -> Array:
-    """Return the next state (8,) of four unit masses in a row between walls, the last one driven by u (1,).
-
-    Springs of 20 N/m with a hardening term of 5 N/m^3, damping 0.3 N s/m; Runge-Kutta of order 4, 0.05 s.
-    """
-    stiffness = 20.0 * (2 * np.eye(_MASSES) - np.eye(_MASSES, k=1) - np.eye(_MASSES, k=-1))
-
-    def rate(state: Array) -> Array:
-        place, speed = state[:_MASSES], state[_MASSES:]
-        force = -stiffness @ place - 0.3 * speed - 5.0 * place**3
-        force[-1] += 5.0 * u[0]
-        return np.concatenate([speed, force])
-
-    h = _DT / _SUBSTEPS
-    for _ in range(_SUBSTEPS):
-        k1 = rate(x)
-        k2 = rate(x + h / 2 * k1)
-        k3 = rate(x + h / 2 * k2)
-        k4 = rate(x + h * k3)
-        x = x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
-    return x
 
 
 def step_latency(runs: int) -> dict[str, float]:
@@ -46,12 +22,12 @@ def step_latency(runs: int) -> dict[str, float]:
         runs: Runs of 60 steps from random states, inputs within +-1; about half of the steps meet a bound.
     """
     rng = np.random.default_rng(0)
-    model = SampledRNN(300).fit(_recording(rng))
+    model = SampledRNN(300).fit(recording(rng))
     task = Task(target=0.0, Q=1.0, R=0.1, u_min=-1.0, u_max=1.0, horizon=20)
     law = RelinearizedMPC(model, task, candidates=0)
     total, solver = list[float](), list[float]()
     for _ in range(runs):
-        x = 0.5 * rng.normal(size=2 * _MASSES)
+        x = 0.5 * rng.normal(size=2 * MASSES)
         law.reset()
         for _ in range(_LENGTH):
             start = time.perf_counter()
@@ -71,13 +47,18 @@ def step_latency(runs: int) -> dict[str, float]:
     }
 
 
-def _recording(rng: np.random.Generator) -> Rollouts:
+def recording(rng: np.random.Generator) -> Rollouts:
+    """Return 3 600 transitions of the chain from random states under random inputs.
+
+    Args:
+        rng: Where they are drawn from.
+    """
     X, U = [], []
     for _ in range(60):
-        states = [0.5 * rng.normal(size=2 * _MASSES)]
+        states = [0.5 * rng.normal(size=2 * MASSES)]
         inputs = rng.uniform(-1.0, 1.0, size=(60, 1))
         for u in inputs:
             states.append(chain_step(states[-1], u))
         X.append(np.array(states))
         U.append(inputs)
-    return Rollouts(X, U, _DT)
+    return Rollouts(X, U, DT)

@@ -19,14 +19,14 @@ from koopctl.features.sampled import SampledFeatures
 from koopctl.models.edmdc import EDMDc
 from koopctl.models.sampled_rnn import SampledRNN
 
-_STEPS, _HORIZON = 300, 100
+STEPS, HORIZON = 300, 100
 _STATED = 1e-3  # leaving a soft bound by less is the slack that its price allows
 
 
 def run(quick: bool) -> list[dict[str, Any]]:
     """Return a row a law: cost, farthest outside the bounds, time of a call, cost over the true model's."""
     data = collect(DCMotor, episodes=50 if quick else 200, steps=60, seed=0)
-    task = known_task("DCMotor-v0").replace(horizon=_HORIZON)
+    task = known_task("DCMotor-v0").replace(horizon=HORIZON)
     models = [
         ("EDMDc, polynomials of degree 2, bilinear", EDMDc(Polynomial(2), inputs="bilinear")),
         ("SampledRNN, 100 units", SampledRNN(100, random_state=0)),
@@ -37,7 +37,7 @@ def run(quick: bool) -> list[dict[str, Any]]:
     ]
     lifted = EDMDc(SampledFeatures(50, random_state=0)).fit(data)
     laws.append(("LiftedMPC on EDMDc, 50 tanh, linear inputs", LiftedMPC(lifted, task)))
-    return [{"law": label} | track(law, _STEPS // 2 if quick else _STEPS) for label, law in laws]
+    return [{"law": label} | track(law, STEPS // 2 if quick else STEPS) for label, law in laws]
 
 
 def track(law: Law, steps: int) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def track(law: Law, steps: int) -> dict[str, Any]:
     speeds, inputs, times = [], [], []
     for k in range(steps):
         begin = time.perf_counter()
-        u, _ = law(x, reference=reference(k, _HORIZON + 1))
+        u, _ = law(x, reference=reference(k, HORIZON + 1))
         times.append(time.perf_counter() - begin)
         x = plant.step(u)[0]
         speeds.append(x[1])

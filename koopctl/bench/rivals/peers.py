@@ -19,6 +19,7 @@ PYKOOP = Rival("pykoop", ("pykoop==2.0.1", *_LEARNING), _script("with_pykoop.py"
 SWIMNETWORKS = Rival("swimnetworks", ("swimnetworks==0.0.2", *_LEARNING), _script("with_swimnetworks.py"))
 PYSINDY = Rival("pysindy", ("pysindy==2.1.0", *_LEARNING), _script("with_pysindy.py"))
 RESERVOIRPY = Rival("reservoirpy", ("reservoirpy==0.4.2", *_NUMERICAL), _script("with_reservoirpy.py"))
+CASADI = Rival("casadi", ("casadi==3.8.2", _NUMERICAL[0]), _script("nmpc_with_casadi.py"))
 
 MOTION_RIVALS = (PYKOOP, SWIMNETWORKS, PYSINDY)
 ATTRACTOR_RIVALS = (RESERVOIRPY,)

@@ -84,10 +84,10 @@ def environment(rival: Rival, folder: str | Path | None = None) -> Path:
             return python
         place.mkdir(parents=True, exist_ok=True)
         marker.unlink(missing_ok=True)  # an interrupted build is no environment
-        _execute(f"making an environment for {rival.name}", [sys.executable, "-m", "venv", "--clear", str(place)])
+        execute(f"making an environment for {rival.name}", [sys.executable, "-m", "venv", "--clear", str(place)])
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
         pip += ["--retries", "2", "--timeout", "30", *rival.requirements]
-        _execute(f"installing {', '.join(rival.requirements)}", pip)
+        execute(f"installing {', '.join(rival.requirements)}", pip)
         marker.write_text(wanted, encoding="utf-8")
     except OSError as error:
         raise RivalError(f"no environment can be made in {place} ({error}); set KOOPCTL_CACHE elsewhere.") from None
@@ -121,14 +121,19 @@ def run_rival(
             task, answer = Path(place, "problem.npz"), Path(place, "result.npz")
             np.savez(task, **arrays)  # type: ignore[arg-type]
             command = [str(python), "-I", str(_HARNESS), str(rival.script), str(task), str(answer)]
-            _execute(f"{rival.name}'s run", command, timeout)
+            execute(f"{rival.name}'s run", command, timeout)
             return {"rival": rival.name, **_read(rival, answer)}
     except (RivalError, OSError) as error:
         return {"rival": rival.name, "failed": str(error)}
 
 
-def _execute(what: str, command: Sequence[str], timeout: float = _INSTALL_TIMEOUT) -> None:
+def execute(what: str, command: Sequence[str], timeout: float = _INSTALL_TIMEOUT) -> None:
     """Run a command on one thread.
+
+    Args:
+        what: What is being done, for the error.
+        command: The command.
+        timeout: Longest run [s].
 
     Raises:
         RivalError: It failed or took too long; the text ends with the last line it wrote.
