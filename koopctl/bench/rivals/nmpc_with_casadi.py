@@ -52,13 +52,14 @@ class ShootingMPC:
         soft += [weights["y_min"][i] - s[i] - X[i, k] for k in range(1, N + 1) for i in bounded]
         equal, below = casadi.vertcat(*rows), casadi.vertcat(*soft) if soft else casadi.SX(0, 1)
         v = casadi.vertcat(casadi.vec(X), casadi.vec(U), s)
-        settings = {
+        settings: dict[str, Any] = {
             "ipopt.print_level": 0,
             "print_time": False,
             "ipopt.sb": "yes",
             "ipopt.warm_start_init_point": "yes",
         }
-        problem: dict[str, Any] = {"x": v, "p": casadi.vertcat(x0, casadi.vec(R)), "f": cost, "g": casadi.vertcat(equal, below)}
+        parameters, rows_of = casadi.vertcat(x0, casadi.vec(R)), casadi.vertcat(equal, below)
+        problem: dict[str, Any] = {"x": v, "p": parameters, "f": cost, "g": rows_of}
         self._solver = casadi.nlpsol("mpc", "ipopt", problem, settings)
         free = np.full(nx * (N + 1), np.inf)
         self._low = np.concatenate([-free, np.tile(weights["u_min"], N), np.zeros(nx)])
