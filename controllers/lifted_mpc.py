@@ -55,11 +55,11 @@ class LiftedMPC(Law):
             task: Target, weights, bounds, horizon.
             observer: Estimates the state from noisy or incomplete observations; made for the same model.
             offset_free: True, or the gain of the estimate of what the plant adds to the lifted model at every step.
-            solver: Of the quadratic programs: "osqp", or "daqp" or "piqp" where they are installed.
+            solver: Of the quadratic programs: "osqp", "active_set", or "daqp" or "piqp" from the extra `fast`.
 
         Raises:
             DesignError: The model has no single linear lifted recursion, or the observer was made for another model.
-            UnknownNameError: There is no such solver, or it is not installed.
+            KoopctlError: There is no such solver, or it is not installed.
         """
         self.system, self.solver = lifted_system(model), solver
         super().__init__(model, task, observer, offset_free)

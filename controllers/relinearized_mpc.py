@@ -76,11 +76,11 @@ class RelinearizedMPC(Law):
             random_state: Seed of the candidates' perturbations.
             observer: Estimates the state from noisy or incomplete observations; made for the same model.
             offset_free: True, or the gain of the estimate of what the plant adds to the model at every step.
-            solver: Of the quadratic programs: "osqp", or "daqp" or "piqp" where they are installed.
+            solver: Of the quadratic programs: "osqp", "active_set", or "daqp" or "piqp" from the extra `fast`.
 
         Raises:
             DesignError: An option is out of range, or the observer was made for another model.
-            UnknownNameError: There is no such solver, or it is not installed.
+            KoopctlError: There is no such solver, or it is not installed.
         """
         if iterations < 1 or candidates < 0 or not (step_bound > 0 and tolerance >= 0) or not 0 <= reserve < 1:
             raise DesignError(

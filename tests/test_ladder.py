@@ -117,11 +117,11 @@ def test_the_last_plan_is_played_to_its_end(linear_model, kind):
     law = kc.design(linear_model, TASK.replace(du_max=None), kind)
     u, info = law([0.4, 0.3])
     planned = info["plan_u"]
-    assert info["status"] == "solved" and np.abs(u - planned[0]).max() < 1e-6
+    assert info["status"] == "solved" and np.abs(u - planned[0]).max() < 1e-4
     for k in range(1, len(planned)):
         u, info = law([np.nan, 0.0])
         assert (info["status"], info["reason"]) == ("shifted", "not_finite")
-        assert np.abs(u - planned[k]).max() < 1e-6
+        assert np.abs(u - planned[k]).max() < 1e-4
         assert len(info["plan_u"]) == len(planned) - k and len(info["plan"]) == len(planned) - k + 1
         assert np.isnan(info["excess"])
     for _ in range(3):
@@ -130,7 +130,7 @@ def test_the_last_plan_is_played_to_its_end(linear_model, kind):
     _, info = law([0.1, 0.1])
     assert info["status"] == "solved"
     u, after = law(None)  # the new plan starts from its own beginning
-    assert after["status"] == "shifted" and np.abs(u - info["plan_u"][1]).max() < 1e-6
+    assert after["status"] == "shifted" and np.abs(u - info["plan_u"][1]).max() < 1e-4
 
 
 def test_a_missing_observation_is_bridged_by_the_model(linear_rollouts):
@@ -192,7 +192,7 @@ def test_a_program_the_solver_cannot_take_falls_to_the_gain(linear_model, kind):
     law.reset()
     planned = law([0.4, 0.3])[1]["plan_u"]
     u, info = law([1e25, 0.0])
-    assert info["status"] == "shifted" and u == pytest.approx(planned[1])
+    assert info["status"] == "shifted" and u == pytest.approx(planned[1], abs=1e-4)
 
 
 class Exploding(kc.EDMDc):
@@ -240,10 +240,10 @@ def test_without_any_gain_the_safe_input_is_left(linear_rollouts):
 def test_an_early_stop_inside_the_constraints_is_used_and_said(linear_model, kind, monkeypatch):
     """The solver ran out of iterations and the exact method gave up: "feasible" and "stopped_early"."""
 
-    def gives_up(*args: Any) -> None:
-        raise RuntimeError("Maximum number of iterations reached.")
+    def gives_up(self: Any) -> Any:
+        return np.zeros(self._n), "stopped", 1
 
-    monkeypatch.setattr("koopctl.qp.nnls", gives_up)
+    monkeypatch.setattr("koopctl.qp.active_set.ActiveSet._search", gives_up)
     law = kc.design(linear_model, TASK.replace(horizon=30), kind)
     rng = np.random.default_rng(0)
     for _ in range(60):

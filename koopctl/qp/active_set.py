@@ -10,10 +10,10 @@ from koopctl.arrays import Array
 from koopctl.qp.backend import Answer, Outcome
 from koopctl.qp.span import Span
 
-# All against the length of v or the farthest row, whichever is larger:
-_MET = 1e-11  # a row missed by less is met
-_ROUNDING = 1e-8  # a row that is a sum of those met and is missed by less only shows their rounding
-_CONFLICT = 1e-6  # a row that is a sum of those met and is missed by more contradicts them, if none can give way
+_MET = 1e-10, 1e-13  # a row is met within these shares of its own bound and of the farthest row's distance
+_PRICE = 1e-7  # of the largest entry of a semidefinite P
+_ROUNDING = 1e-13  # a sum of rows met that is missed by no more, against its terms, only shows their rounding
+_CONFLICT = 1e-6  # a sum of rows met that is missed by more of its bound contradicts them, where none can give way
 
 
 class ActiveSet:
@@ -27,8 +27,10 @@ class ActiveSet:
     """
 
     def __init__(self, P: Array, A: Array, tolerance: float, max_iterations: int | None, definite: bool) -> None:
-        """Factorise P, which must be positive definite; the arguments are those of `Backend`."""
-        del tolerance, definite  # the method is exact
+        """Factorise P; the arguments are those of `Backend`."""
+        del tolerance  # the method is exact
+        if not definite:  # a price on moving where there is none, too small for the verification to notice
+            P = P + _PRICE * (float(np.abs(P).max(initial=0.0)) or 1.0) * np.eye(len(P))
         self._n, self._most = len(P), max_iterations or 20 + 10 * len(P)
         diagonal = np.diag(P)
         self._diagonal = bool((P == np.diag(diagonal)).all())
@@ -56,7 +58,10 @@ class ActiveSet:
         free = A @ centre
         np.multiply(lower - free, self._unit, out=self._bounds[0])
         np.multiply(free - upper, self._unit, out=self._bounds[1])
-        self._far = float(self._bounds.max(initial=0.0))
+        # Rows are looked for with this much less than their bounds, and met at their bounds.
+        sizes = self._sizes = 1.0 + np.minimum(np.abs(lower), np.abs(upper))
+        slack = _MET[0] * sizes * self._unit + _MET[1] * max(_largest(self._bounds.reshape(-1)), 0.0)
+        np.subtract(self._bounds, slack, out=self._search_bounds)
         equal = lower == upper
         self._fixed = np.concatenate([equal, equal]) if equal.any() else None
         v, outcome, iterations = self._search()
@@ -79,7 +84,7 @@ class ActiveSet:
         self._unit = 1.0 / np.where(length > 1e-14 * length.max(initial=1e-300), length, 1.0)
         rows *= self._unit[:, None]
         self._A, self._rows = A, rows
-        self._bounds, self._missed = np.zeros((2, len(A))), np.zeros((2, len(A)))
+        self._bounds, self._search_bounds, self._missed = (np.zeros((2, len(A))) for _ in range(3))
         if self._span.size:
             met, force = self._met[: self._span.size].copy(), self._force[: self._span.size].copy()
             kept = self._span.rebuild(np.array([self._row(j) for j in met]))
@@ -127,28 +132,34 @@ class ActiveSet:
 
     def _meet_worst(self, v: Array) -> Outcome | None:
         """Meet the row that v misses most; return an outcome, or None where the search goes on."""
-        z, (low, high), missed = self._rows @ v, self._bounds, self._missed
+        z, (low, high), missed = self._rows @ v, self._search_bounds, self._missed
         np.subtract(low, z, out=missed[0])
         np.add(high, z, out=missed[1])
         j = int(missed.argmax()) if missed.size else -1
-        miss = float(missed.reshape(-1)[j]) if missed.size else 0.0
-        scale = max(self._far, float(v @ v) ** 0.5)
-        if not miss > _MET * scale:
-            return "stopped" if miss != miss else "solved"
+        if j < 0 or not missed.reshape(-1)[j] > 0.0:
+            return "stopped" if j >= 0 and np.isnan(missed.reshape(-1)[j]) else "solved"
         row, force = self._row(j), 0.0
         sums = self._span.add(row)
         if sums is not None:
-            shifted = None if miss <= _ROUNDING * scale else self._exchange(sums)
+            miss, rounding = self._against(j, sums)
+            shifted = self._exchange(sums) if miss > rounding else None
             if shifted is None:
-                if miss > _CONFLICT * scale:
+                i = j % len(z)
+                if miss > max(1e3 * rounding, _CONFLICT * self._sizes[i] * self._unit[i]):
                     return "infeasible"
-                self._bounds.reshape(-1)[j] = -np.inf  # met as well as it can be; the verification will see how well
+                self._search_bounds.reshape(-1)[j] = -np.inf  # met as well as it can be; the verification sees how well
                 return None
             force = shifted
             if self._span.add(row) is not None:
                 return "stopped"
         self._met[self._span.size - 1], self._force[self._span.size - 1] = j, force
         return None
+
+    def _against(self, j: int, sums: Array) -> tuple[float, float]:
+        """Return by how much a sum of the rows met, row j, is missed, and how much of that may be rounding."""
+        bounds = self._bounds.reshape(-1)
+        terms, bound = sums * bounds[self._met[: self._span.size]], float(bounds[j])
+        return bound - float(terms.sum()), _ROUNDING * (abs(bound) + float(np.abs(terms).sum()))
 
     def _exchange(self, sums: Array) -> float | None:
         """Shift force from the rows met to a sum of them, a further row, until one has none left and is let go.
@@ -168,3 +179,7 @@ class ActiveSet:
         self._force[:k] -= force * sums
         self._let_go(int(at[first]))
         return force
+
+
+def _largest(numbers: Array) -> float:
+    return float(numbers[numbers.argmax()]) if len(numbers) else 0.0

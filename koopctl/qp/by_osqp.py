@@ -13,8 +13,8 @@ from koopctl.arrays import Array
 from koopctl.qp.backend import NO_BOUND, Answer, Outcome
 
 _INFINITY = 1e30  # what OSQP takes for no bound; beyond it, it prints and keeps the old bounds
-_CAP = 200  # where an exact method stands by, which needs less time than further iterations would
-_LONG = 10000  # where none does
+_CAP = 200  # the exact method that stands by needs less time than further iterations would
+_LONG = 4000  # the same where P is semidefinite, and the exact method exact only after a small change of P
 
 
 class OSQPBackend:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from koopctl.qp.backends import backend
 from koopctl.qp.solution import QPSolution
 
 Problem: TypeAlias = tuple[Array, Array, Array, Array, Array]
+_Kind = TypeVar("_Kind", bound=Backend)
 _SLACK = 10.0  # residuals up to so many tolerances are accepted: solvers measure theirs in scaled rows
 
 
@@ -25,9 +26,9 @@ class QP:
     The structure (sizes, which entries of A may be nonzero) is fixed; each `solve` passes the numbers. Every number
     is checked before the solver sees it, because solvers accept NaN, crossed bounds, wrong lengths and entries outside
     the structure, and every answer is checked against the optimality conditions afterwards, because an infeasible
-    program also returns a finite x. Where the solver stops early or says that there is no solution, and P is positive
-    definite, an exact active-set method has the last word. It then goes first in the solves that follow, from the rows
-    it has found, for as long as bounds are active: programs that make an operator splitting crawl come in a row.
+    program also returns a finite x. Where the solver stops early or says that there is no solution, an exact active-set
+    method has the last word. It then goes first in the solves that follow, from the rows it has found, for as long as
+    bounds are active: programs that make an operator splitting crawl come in a row.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class QP:
         """Set up the structure.
 
         Args:
-            P: Hessian (n, n), positive semidefinite, constant. Only where it is definite can the exact method help.
+            P: Hessian (n, n), positive semidefinite, constant.
             pattern: (m, n), nonzero where A may be; also the first A.
             solver: "osqp" (operator splitting), "daqp" (active set in C), "piqp" (interior point) or "active_set"
                 (the exact method from the start, without any package).
@@ -61,10 +62,6 @@ class QP:
         self.solver, self.tolerance, self.max_iterations = solver, tolerance, max_iterations
         self._P, self._definite = _convex(P)
         self._diagonal = np.diag(self._P).copy() if (self._P == np.diag(np.diag(self._P))).all() else None
-        if solver == "active_set" and not self._definite:
-            raise SolverError(
-                "not_convex", "solver='active_set' needs a positive definite P: every variable has a cost."
-            )
         self._pattern = np.array(pattern, dtype=float)
         if not np.isfinite(self._pattern).all():
             raise SolverError("not_finite", "the pattern holds NaN or inf; every entry must be finite.")
@@ -78,12 +75,12 @@ class QP:
     def reset(self) -> None:
         """Forget the last solution, which the next `solve` would start from, and the last A."""
         self._A = self._pattern
-        self._first = self._made(self._kind)
+        self._first: Backend = self._made(self._kind, self.max_iterations)
         self._exact: ActiveSet | None = None
         self._exact_leads = False
 
-    def _made(self, kind: type[Backend]) -> Backend:
-        return kind(self._P, self._pattern, self.tolerance, self.max_iterations, self._definite)
+    def _made(self, kind: type[_Kind], max_iterations: int | None) -> _Kind:
+        return kind(self._P, self._pattern, self.tolerance, max_iterations, self._definite)
 
     def solve(self, q: Array, lower: Array, upper: Array, A: Array | None = None) -> QPSolution:
         """Solve for these numbers.
@@ -145,23 +142,13 @@ class QP:
         first = self._ask(names[0], problem, low, high)
         if first.status == "solved" or self.solver == "active_set":
             return self._led_by(first)
-        if not self._definite:
-            return self._doubted(first, low, high)
         second = self._ask(names[1], problem, low, high)
         # The exact method knows best whether there is a solution; a usable point is better than none.
         exact, other = (first, second) if names[0] == "active_set" else (second, first)
         decided = exact.status in ("solved", "infeasible") and other.status != "solved"
-        best = exact if decided or (exact.usable and not other.usable) else other
+        best = exact if decided or (exact.usable and other.status in ("infeasible", "failed")) else other
         iterations, seconds = first.iterations + second.iterations, first.solve_time + second.solve_time
         return self._led_by(replace(best, iterations=iterations, solve_time=seconds))
-
-    def _doubted(self, solution: QPSolution, low: Array, high: Array) -> QPSolution:
-        """Check a claim that nothing satisfies the constraints, by looking for the point nearest to 0."""
-        if solution.status == "infeasible":
-            search = ActiveSet(np.eye(self.n), self._A, self.tolerance, None, True)
-            if search.solve(np.zeros(self.n), low, high, self._A).outcome == "solved":
-                return replace(solution, status="failed")
-        return solution
 
     def _led_by(self, solution: QPSolution) -> QPSolution:
         """Let the exact method go first next time where it has just found active rows."""
@@ -177,7 +164,7 @@ class QP:
         if name == self.solver:
             solver: Backend = self._first
         else:
-            self._exact = solver = self._exact or ActiveSet(self._P, self._pattern, self.tolerance, None, True)
+            self._exact = solver = self._exact or self._made(ActiveSet, None)
         answer = solver.solve(q, low, high, A)
         solution = self._verified(answer, name, problem, low, high)
         if solution.status == "failed" and not (np.isfinite(answer.x).all() and np.isfinite(answer.y).all()):
@@ -251,8 +238,7 @@ def _convex(P: Array) -> tuple[Array, bool]:
     if np.abs(P - P.T).max(initial=0.0) > 1e-9 * largest:
         raise SolverError("not_symmetric", "P differs from its transpose; pass (P + P.T) / 2.")
     try:
-        pivots = np.diag(np.linalg.cholesky(P))
-        if not len(P) or pivots.min() > 1e-7 * pivots.max():
+        if np.diag(np.linalg.cholesky(P)).min(initial=np.inf) > 1e-6 * math.sqrt(largest):
             return P, True
     except np.linalg.LinAlgError:
         pass
