@@ -48,6 +48,7 @@ class Constraints:
         self._linear = np.concatenate([np.zeros(self.n_w), self.price])
         self._qp = None if self.empty else self._make_solver()
         self._A: Array | None = None
+        self._limits: tuple[ResolvedTask, Array | float, tuple[Array, Array]] | None = None
 
     def _make_solver(self) -> QP:
         """Set the program up with every entry that can be nonzero."""
@@ -117,28 +118,51 @@ class Constraints:
 
         The inputs stay `reserve`, (N, nu) or 0, inside their bounds; `end` (n_end,) are the terminal rows as planned.
         """
+        values, (low, high) = self.values(free_u, free_x, u_last, end), self.limits(reserve)
+        return low - values, high - values
+
+    def values(self, U: Array, X: Array, u_last: Array, end: Array | None = None) -> Array:
+        """Return what the rows bound (m,), of inputs (N, nu), states (N + 1, nq or more), terminal rows (n_end,)."""
+        parts = list[Array]()
+        if self.has_input:
+            parts.append(U[self.at].ravel())
+        if self.has_rate:
+            change = U.copy()
+            change[0] -= u_last
+            change[1:] -= U[:-1]
+            parts.append(change[self.at].ravel())
+        if self.n_soft:
+            parts += [X[1:, self.above].ravel(), X[1:, self.below].ravel()]
+        if self.n_end and end is not None:
+            parts += [end, end]
+        return np.concatenate([*parts, np.zeros(self.n_s)])
+
+    def limits(self, reserve: Array | float = 0.0) -> tuple[Array, Array]:
+        """Return the lowest (m,) and highest (m,) the rows' values may be; the last result is kept."""
+        if self._limits is not None and self._limits[0] is self.task and self._limits[1] is reserve:
+            return self._limits[2]
         task, N = self.task, self.N
         lows, highs = list[Array](), list[Array]()
         if self.has_input:
-            low, high = task.u_min + reserve - free_u, task.u_max - reserve - free_u
-            lows.append(self._tightest(np.maximum, low))
-            highs.append(self._tightest(np.minimum, high))
+            every = np.zeros((N, self.nu))
+            lows.append(self._tightest(np.maximum, task.u_min + reserve + every))
+            highs.append(self._tightest(np.minimum, task.u_max - reserve + every))
         if self.has_rate:
-            change = np.diff(free_u, axis=0, prepend=u_last[None])
-            limit = np.broadcast_to(task.du_max, change.shape)
-            lows.append((-limit - change)[self.at].ravel())
-            highs.append((limit - change)[self.at].ravel())
+            limit = np.broadcast_to(task.du_max, (N, self.nu))[self.at].ravel()
+            lows.append(-limit)
+            highs.append(limit)
         if self.n_soft:
-            planned = free_x[1:]
-            high = np.broadcast_to(task.y_max, (N, task.y_max.shape[-1]))[:, self.above] - planned[:, self.above]
-            low = np.broadcast_to(task.y_min, (N, task.y_min.shape[-1]))[:, self.below] - planned[:, self.below]
-            lows += [np.full(high.size, -np.inf), low.ravel()]
-            highs += [high.ravel(), np.full(low.size, np.inf)]
-        if self.n_end and self.terminal is not None and end is not None:
+            high = np.broadcast_to(task.y_max, (N, task.y_max.shape[-1]))[:, self.above].ravel()
+            low = np.broadcast_to(task.y_min, (N, task.y_min.shape[-1]))[:, self.below].ravel()
+            lows += [np.full(high.size, -np.inf), low]
+            highs += [high, np.full(low.size, np.inf)]
+        if self.n_end and self.terminal is not None:
             nothing = np.full(self.n_end, np.inf)
-            lows += [-nothing, self.terminal.low - end]
-            highs += [self.terminal.high - end, nothing]
-        return np.concatenate([*lows, np.zeros(self.n_s)]), np.concatenate([*highs, np.full(self.n_s, np.inf)])
+            lows += [-nothing, self.terminal.low]
+            highs += [self.terminal.high, nothing]
+        found = np.concatenate([*lows, np.zeros(self.n_s)]), np.concatenate([*highs, np.full(self.n_s, np.inf)])
+        self._limits = (task, reserve, found)
+        return found
 
     def _tightest(self, pick: np.ufunc, rows: Array) -> Array:
         """Return the bounds (n_w,) of the moves, each the tightest of the steps it is held for."""

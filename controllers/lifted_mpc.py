@@ -103,9 +103,9 @@ class LiftedMPC(Law):
     def _weigh(self) -> None:
         task = self.wanted
         self._weights = task.Q, task.R, task.dR
-        Q = stage_weights(self.prediction.nq, task.Q)
+        self._stage_Q = stage_weights(self.prediction.nq, task.Q)
         try:
-            self._weighed = self._horizon.weigh(Q, task.R, task.dR)
+            self._weighed = self._horizon.weigh(self._stage_Q, task.R, task.dR)
         except np.linalg.LinAlgError:
             radius, N = float(np.abs(np.linalg.eigvals(self.system.A_)).max()), task.horizon
             raise DesignError(
@@ -142,10 +142,10 @@ class LiftedMPC(Law):
         self.drift = system.A_ @ self._z_steady + system.B_ @ inputs + system.c_ - self._z_steady
         if self._offset is not None:
             self.drift = self.drift + self._offset.value
-        self._still = self._by_drift @ self.drift + self._known_ahead(task)
+        still = self._by_drift @ self.drift + self._known_ahead(task)
         first, last_input = self._split
-        self._still[:first] += np.tile(self.steady.x[: self.prediction.nq], task.horizon + 1)
-        self._still[first:last_input] += np.tile(self.steady.u, task.horizon)
+        still[:first] += np.tile(self.steady.x[: self.prediction.nq], task.horizon + 1)
+        still[first:last_input] += np.tile(self.steady.u, task.horizon)
         if not hasattr(self, "_constraints") or not self._constraints.suits(task):
             self._constraints = Constraints(task, self.prediction.nu, self.terminal, self.solver)
             self._stale = True
@@ -153,6 +153,24 @@ class LiftedMPC(Law):
         if self._stale:
             self._stale = False
             self._rows = self._constraints.matrix(self._weighed.plan, self._weighed.moves[last_input:])
+            self._join()
+        self._still = self._with_rows @ still
+        self._still[len(still) :] += self._rows_of_last @ self.steady.u
+
+    def _join(self) -> None:
+        """Put the constraints' rows below the plan, so that a call finds both by one product."""
+        total, nu = len(self._weighed.moves), self.prediction.nu
+
+        def values(flat: Array, u_last: Array) -> Array:
+            X, U, end = self._parts(flat)
+            return self._constraints.values(U, X, u_last, end)
+
+        of_plan = np.array([values(unit, np.zeros(nu)) for unit in np.eye(total)]).T
+        self._rows_of_last = np.array([values(np.zeros(total), unit) for unit in np.eye(nu)]).T
+        self._with_rows = np.concatenate([np.eye(total), of_plan])
+        self._of_state = np.ascontiguousarray(self._with_rows @ self._by_state)
+        self._of_last = self._with_rows @ self._by_last
+        self._of_last[total:] += self._rows_of_last
 
     def _known_ahead(self, task: ResolvedTask) -> Array | float:
         """What the path, the prices and the disturbances ahead do to the optimum, flat."""
@@ -177,13 +195,13 @@ class LiftedMPC(Law):
     def _act(self, x: Array) -> Answer:
         near = self.steady.x + self.model.window_.difference(x, self.steady.x)
         # An observer's x is lifted anew, though a KalmanFilter has a z: off the manifold of the lift it controls worse.
-        flat = self._still + self._by_state @ (self.system.lift_state(near) - self._z_steady)
-        if self.wanted.dR.any():
-            flat += self._by_last @ (self._u_last - self.steady.u)
-        free_x, free_u, end = self._parts(flat)
+        joined = self._still + self._of_state @ (self.system.lift_state(near) - self._z_steady)
+        joined += self._of_last @ (self._u_last - self.steady.u)
+        total = len(self._weighed.moves)
+        flat, values = joined[:total], joined[total:]
+        low, high = self._constraints.limits()
         try:
-            bounds = self._constraints.bounds(free_u, free_x, self._u_last, 0.0, end)
-            w, solution = self._constraints.solve(self._rows, *bounds)
+            w, solution = self._constraints.solve(self._rows, low - values, high - values)
         except SolverError as error:
             raise RefusedError(f"qp_{error.status}") from None
         status, detail = "solved", {"qp_time": 0.0, "qp_iterations": 0}
@@ -203,7 +221,10 @@ class LiftedMPC(Law):
         """Return the stage costs of a plan; the lifted terminal cost is left out, as its state is not formed."""
         task, aim = self.wanted, self.steady.x[: Q.shape[1]]
         e, du = Q[:-1] - (aim if task.path is None else task.path[:-1]), U - self.steady.u
-        change = np.diff(U, axis=0, prepend=self._u_last[None])
-        pairs = ((e, stage_weights(Q.shape[1], task.Q)), (du, task.R), (change, task.dR))
-        prices = (Q[1:] * task.y_price).sum() + (U * task.u_price).sum()
-        return float(sum((weighted(v, weight) * v).sum() for v, weight in pairs) + prices)
+        cost = np.vdot(weighted(e, self._stage_Q), e) + np.vdot(weighted(du, task.R), du)
+        if task.dR.any():
+            change = np.diff(U, axis=0, prepend=self._u_last[None])
+            cost += np.vdot(weighted(change, task.dR), change)
+        if task.y_price.any() or task.u_price.any():
+            cost += (Q[1:] * task.y_price).sum() + (U * task.u_price).sum()
+        return float(cost)

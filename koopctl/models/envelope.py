@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -35,7 +36,12 @@ class Envelope:
 
     def excess(self, W: Array) -> Array:
         """Return how far each sample (n, nw) lies outside, in half widths of the box; 0 inside, (n,)."""
-        half, size = (self.high - self.low) / 2, np.maximum(np.abs(self.low), np.abs(self.high))
-        half = np.where(half > _STILL[0] * size + _STILL[1], half, _WIDTH * (1.0 + size))
-        outside = np.maximum((self.low - W) / half, (W - self.high) / half)
+        outside = np.maximum(self.low - W, W - self.high)
+        outside *= self._per_half
         return np.asarray(outside.max(axis=-1, initial=0.0))
+
+    @cached_property
+    def _per_half(self) -> Array:
+        """1 / half width, of a box that is not flat."""
+        half, size = (self.high - self.low) / 2, np.maximum(np.abs(self.low), np.abs(self.high))
+        return np.asarray(1.0 / np.where(half > _STILL[0] * size + _STILL[1], half, _WIDTH * (1.0 + size)))
