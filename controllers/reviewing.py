@@ -37,7 +37,8 @@ def review(law: Law) -> Review:
     """
     law = law.fresh()
     checks = (_model, _steady, _gain, _reach, _modes, _weights, _conditioning, _horizon, _bounds, _latency)
-    title = f"{type(law).__name__} on {type(law.model).__name__}, {law.prediction.nu} inputs, dt = {law.dt:g} s"
+    inputs = ", ".join(law.prediction.names)
+    title = f"{type(law).__name__} on {type(law.model).__name__}, inputs {inputs}, dt = {law.dt:g} s"
     return Review(title, tuple(finding for check in checks for finding in check(law)))
 
 
@@ -101,6 +102,7 @@ def _reach(law: Law) -> Iterator[Finding]:
         values, right = np.linalg.eig(A)
         left_values, left = np.linalg.eig(A.T)
         slow = np.flatnonzero(np.abs(values) >= 1.0 - 1e-9)
+        slow_values = [values[i] for i in slow]
         unseen = [values[i] for i in slow if np.abs(C @ right[:, i]).max() < _REACH * np.abs(right[:, i]).max()]
         lost = [
             left_values[i]
@@ -113,7 +115,7 @@ def _reach(law: Law) -> Iterator[Finding]:
             )
             yield Finding(f"{what}stabilisable", f"no: {_list(lost)}", "warning", text + "the coordinate out.")
         else:
-            yield Finding(f"{what}stabilisable", f"yes, {len(slow)} modes do not decay by themselves")
+            yield Finding(f"{what}stabilisable", f"yes; not decaying by themselves: {_list(slow_values) or 'none'}")
         if unseen:
             text = "the weights do not see these modes, which do not decay; weigh a coordinate they move."
             yield Finding(f"{what}detectable in the cost", f"no: {_list(unseen)}", "warning", text)

@@ -16,6 +16,7 @@ from koopctl.cli.fitting import fit
 from koopctl.cli.importing import import_recording
 from koopctl.cli.inspecting import inspect
 from koopctl.cli.recording import collect
+from koopctl.cli.reviewing import review
 from koopctl.cli.shipping import bench, demo, export
 from koopctl.cli.statuses import Verbs
 
@@ -47,7 +48,7 @@ def _root(
 
 app.command()(collect)
 app.command("import")(import_recording)
-for _verb in (fit, inspect, design, simulate, compare, export, demo, bench):
+for _verb in (fit, inspect, design, review, simulate, compare, export, demo, bench):
     app.command()(_verb)
 
 
