@@ -313,10 +313,14 @@ class Law(ABC):
         """Return a law of the same design and model with a past of its own, as solvers and observers have one."""
         return type(self)(self.model, self.task, **self.options())
 
+    def _saved_options(self) -> dict[str, Any]:
+        """Return the options as a file holds them, without the observer, which has arrays of its own."""
+        return {name: value for name, value in self.options().items() if name != "observer"}
+
     def save(self, path: str | Path) -> Path:
         """Write model, task, options and observer to one .npz; `koopctl.load` designs the same law from it."""
         header, arrays = self.model.pack()
-        options = {name: value for name, value in self.options().items() if name != "observer"}
+        options = self._saved_options()
         full: dict[str, Any] = {"kind": self.kind, "task": self.task.to_dict(), "options": options, "model": header}
         if self.observer is not None:
             own, noises = self.observer.pack()

@@ -10,7 +10,7 @@ import numpy as np
 
 from koopctl.arrays import Array
 from koopctl.controllers.lifted_mpc import LiftedMPC
-from koopctl.controllers.plans import stage_weights
+from koopctl.controllers.weights import stage_weights
 
 
 def lifted_problem(law: LiftedMPC, x0: Array, u_last: Array) -> tuple[cp.Problem, cp.Variable, cp.Variable]:

@@ -13,9 +13,9 @@ from koopctl.controllers.law import Law
 from koopctl.controllers.lifted_horizon import LiftedHorizon
 from koopctl.controllers.observer import Observer
 from koopctl.controllers.offset import LiftedOffset, Offset
-from koopctl.controllers.plans import stage_weights, weighted
 from koopctl.controllers.riccati import infinite_horizon
 from koopctl.controllers.terminal_set import TerminalSet, terminal_set
+from koopctl.controllers.weights import stage_weights, weighted
 from koopctl.errors import DesignError, SolverError
 from koopctl.models.base import Model
 from koopctl.models.edmdc import lifted_system

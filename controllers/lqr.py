@@ -13,9 +13,9 @@ from koopctl.controllers.dare import finite_horizon
 from koopctl.controllers.integral import Integral
 from koopctl.controllers.law import Law
 from koopctl.controllers.observer import Observer
-from koopctl.controllers.plans import stage_weights
 from koopctl.controllers.riccati import infinite_horizon
 from koopctl.controllers.steady import last
+from koopctl.controllers.weights import stage_weights
 from koopctl.errors import DesignError
 from koopctl.models.base import Model
 from koopctl.models.edmdc import lifted_system

@@ -9,6 +9,8 @@ from koopctl.controllers.prediction import Prediction
 from koopctl.controllers.riccati import stage_hessian
 from koopctl.controllers.steady import Steady, half_ranges
 from koopctl.controllers.terminal_set import TerminalSet
+from koopctl.controllers.value import ValueFunction
+from koopctl.controllers.weights import stage_weights, weighted
 from koopctl.task import ResolvedTask
 
 _TOUCH = 1e-6  # how far an input may be beyond its bound by rounding
@@ -27,6 +29,7 @@ class Plans:
         K: Array | None,
         reserve: float = 0.0,
         terminal: TerminalSet | None = None,
+        value: ValueFunction | None = None,
     ) -> None:
         """Keep what every plan is measured by.
 
@@ -38,9 +41,10 @@ class Plans:
             K: LQR gain at the steady pair, or None.
             reserve: Share of the input range that plans leave to the feedback at their end, nothing at their start.
             terminal: Where plans should end, or None.
+            value: Terminal cost in place of P, or None.
         """
         self.prediction, self.task, self.steady, self.P, self.K = prediction, task, steady, P, K
-        self.window, self.terminal = prediction.window, terminal
+        self.window, self.terminal, self.value = prediction.window, terminal, value
         self.Q = stage_weights(prediction.nx, task.Q)
         self.has_rate_cost = bool(task.dR.any())
         bounded = np.isfinite(task.y_min).any() or np.isfinite(task.y_max).any()
@@ -80,7 +84,10 @@ class Plans:
         e = self.window.difference(X, self.aim)
         du = U - self.steady.u
         along_x, along_u = weighted(e[:-1], self.Q), weighted(du, self.task.R)
-        end = self.P @ e[-1]
+        H_end, end = self.P, self.P @ e[-1]
+        if self.value is not None:
+            _, slope, curve = self.value.expand(X[-1])
+            H_end, end = curve / 2.0, slope / 2.0
         if self.has_prices:
             along_u = along_u + self.task.u_price / 2
             nq = self.prediction.nq
@@ -88,11 +95,11 @@ class Plans:
             along_x[1:, :nq] += price[:-1]
             end[:nq] += price[-1]
         if not self.has_rate_cost:
-            return self._H, np.concatenate([along_x, along_u], axis=1), self.P, end
+            return self._H, np.concatenate([along_x, along_u], axis=1), H_end, end
         change = weighted(np.diff(U, axis=0, prepend=u_last[None]), self.task.dR)
         h = np.concatenate([along_x, -change, along_u + change], axis=1)
         P = np.zeros((nx + nu, nx + nu))
-        P[:nx, :nx] = self.P
+        P[:nx, :nx] = H_end
         return self._H, h, P, np.concatenate([end, np.zeros(nu)])
 
     def cost(self, X: Array, U: Array, u_last: Array) -> Array:
@@ -104,7 +111,7 @@ class Plans:
         e = self.window.difference(X, self.aim)
         du = U - self.steady.u
         total = (weighted(e[:, :-1], self.Q) * e[:, :-1]).sum((1, 2)) + (weighted(du, task.R) * du).sum((1, 2))
-        total += ((e[:, -1] @ self.P) * e[:, -1]).sum(1)
+        total += self._end_cost(X[:, -1], e[:, -1])
         if self.has_rate_cost:
             change = np.diff(U, axis=1, prepend=np.broadcast_to(u_last, (len(U), 1, len(u_last))))
             total += (weighted(change, task.dR) * change).sum((1, 2))
@@ -132,7 +139,7 @@ class Plans:
         """Return the cost of one plan X (N + 1, nx), U (N, nu)."""
         e, du = self.window.difference(X, self.aim), U - self.steady.u
         cost = np.vdot(weighted(e[:-1], self.Q), e[:-1]) + np.vdot(weighted(du, self.task.R), du)
-        cost += np.vdot(self.P @ e[-1], e[-1])
+        cost += self._end_cost(X[-1:], e[-1:])[0]
         if self.has_rate_cost:
             change = np.diff(U, axis=0, prepend=u_last[None])
             cost += np.vdot(weighted(change, self.task.dR), change)
@@ -141,6 +148,13 @@ class Plans:
         if self.has_soft_bounds:
             cost += self._soft_cost(X[None])[0]
         return float(cost)
+
+    def _end_cost(self, X: Array, e: Array) -> Array:
+        """Return what the rest of the way costs (n,) from last states X (n, nx) at deviations e."""
+        if self.value is None:
+            return np.asarray(((e @ self.P) * e).sum(axis=1))
+        finite: np.ndarray = np.asarray(np.isfinite(X).all(axis=1))
+        return np.where(finite, self.value(np.where(finite[:, None], X, self.steady.x)), np.inf)
 
     def _soft_cost(self, X: Array) -> Array:
         q = X[:, 1:, : self.prediction.nq]
@@ -255,6 +269,13 @@ class Plans:
         switched = middle + half * np.sign(change[1::2])
         return self.held(np.concatenate([fixed, added, switched]))
 
+    def greedy(self, x0: Array) -> Array:
+        """Return the inputs (1, N, nu) of the value's greedy law from x0, or none (0, N, nu) without a value."""
+        N = self.task.horizon
+        if self.value is None:
+            return np.empty((0, N, self.prediction.nu))
+        return self.held(self.value.roll_out(x0, N)[1][None])
+
     def best_of(self, x0: Array, U: Array, u_last: Array) -> tuple[Array, Array, float]:
         """Return the cheapest of the input sequences (n, N, nu) with its roll-out and cost."""
         with np.errstate(all="ignore"):
@@ -290,21 +311,3 @@ class Plans:
             cost = self.cost(states, inputs, u_last)
         best = int(np.argmin(cost))
         return states[best], inputs[best], float(cost[best])
-
-
-def weighted(v: Array, W: Array) -> Array:
-    """Return W v for rows v (..., N, n) and a symmetric weight W, (n, n) or one a stage (N, n, n)."""
-    if W.ndim == 2:
-        return v @ W
-    return np.asarray((v[..., None, :] @ W)[..., 0, :])
-
-
-def stage_weights(nx: int, Q: Array) -> Array:
-    """Return the weight of the state (nx, nx), or of the states of all stages (N, nx, nx), for weights of q.
-
-    Weights by stage begin with the state after the first input; the first state is what it is at any weight.
-    """
-    nq = Q.shape[-1]
-    weight = np.zeros((*Q.shape[:-2], nx, nx))
-    weight[..., :nq, :nq] = Q
-    return weight if Q.ndim == 2 else np.concatenate([weight[:1], weight[:-1]])

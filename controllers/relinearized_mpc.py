@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,12 +12,16 @@ from koopctl.controllers.answer import Answer, RefusedError
 from koopctl.controllers.constraints import Constraints
 from koopctl.controllers.law import Law
 from koopctl.controllers.observer import Observer
-from koopctl.controllers.plans import Plans, stage_weights
+from koopctl.controllers.plans import Plans
 from koopctl.controllers.prediction import Expansion
 from koopctl.controllers.riccati import Condensed, condense, infinite_horizon, with_last_input
+from koopctl.controllers.rival import Rival
 from koopctl.controllers.stabilised import stabilised
 from koopctl.controllers.steady import half_ranges
 from koopctl.controllers.terminal_set import TerminalSet, terminal_set
+from koopctl.controllers.value import ValueFunction
+from koopctl.controllers.value_fitting import fitted_value
+from koopctl.controllers.weights import stage_weights
 from koopctl.errors import DesignError, SolverError
 from koopctl.models.base import Model
 from koopctl.qp import QPSolution
@@ -27,6 +32,7 @@ _FIRST_LOOK = 8  # times as many candidates where there is no plan yet
 _SMALL = 0.02  # a correction of every planned state below this share of the data's half range is taken unchecked
 _RETUNE = 0.05  # a steady pair moved by less, in half ranges of the data, keeps its LQR
 _STUCK = 1e-12  # a plan that no length of the correction improves
+_CHEAPER = 1e-3  # share of the cost by which a rival must be cheaper to take over
 _JUMP = 0.25  # an observation this far from the plan, in half ranges of the data, starts the plan anew
 
 
@@ -43,6 +49,14 @@ class RelinearizedMPC(Law):
     `candidates` other plans (the last one plus piecewise-constant changes, switches between the bounds from scratch,
     and always the steady input and the LQR) are rolled out in one batch, and the best one is improved by the quadratic
     program and a batched line search.
+
+    The first plan that arrives is rarely the best one, and improving it never makes one swing out of two. So, as long
+    as the plant itself is out of the LQR's reach, a rival is kept beside the plan: the best of new candidates,
+    improved once a call for `rival_rounds` calls, which takes over as soon as it is cheaper.
+
+    With a `value`, plans end at what the rest of the way costs (Gauss-Newton in the quadratic program), not at the
+    LQR's cost-to-go, which is wrong away from the target; and the greedy law's roll-out is one more candidate. It is
+    made for one target: while another one is asked for, the LQR's cost-to-go takes its place.
     """
 
     kind: ClassVar[str] = "relinearized"
@@ -57,6 +71,8 @@ class RelinearizedMPC(Law):
         step_bound: float = 2.0,
         reserve: float = 0.03,
         random_state: int = 0,
+        rival_rounds: int = 4,
+        value: ValueFunction | Mapping[str, int] | None = None,
         observer: Observer | None = None,
         offset_free: float = False,
         solver: str = "osqp",
@@ -74,6 +90,8 @@ class RelinearizedMPC(Law):
             reserve: Share of the input range that plans leave to the feedback, growing from nothing at their first
                 step to all of it at their end; a swing-up planned with the whole range fails on the model's last 1 %.
             random_state: Seed of the candidates' perturbations.
+            rival_rounds: Calls for which a rival plan is improved before another takes its place; 0 for no rivals.
+            value: Terminal value, or arguments for `fitted_value` ({} for its defaults); takes seconds to fit.
             observer: Estimates the state from noisy or incomplete observations; made for the same model.
             offset_free: True, or the gain of the estimate of what the plant adds to the model at every step.
             solver: Of the quadratic programs: "osqp", "active_set", or "daqp" or "piqp" from the extra `fast`.
@@ -82,13 +100,22 @@ class RelinearizedMPC(Law):
             DesignError: An option is out of range, or the observer was made for another model.
             KoopctlError: There is no such solver, or it is not installed.
         """
-        if iterations < 1 or candidates < 0 or not (step_bound > 0 and tolerance >= 0) or not 0 <= reserve < 1:
+        if (
+            iterations < 1
+            or min(candidates, rival_rounds) < 0
+            or not (step_bound > 0 and tolerance >= 0)
+            or not 0 <= reserve < 1
+        ):
             raise DesignError(
                 f"iterations={iterations}, candidates={candidates}, step_bound={step_bound}, tolerance={tolerance}, "
-                f"reserve={reserve}; expected >= 1, >= 0, > 0, >= 0 and in [0, 1)."
+                f"reserve={reserve}, rival_rounds={rival_rounds}; expected >= 1, >= 0, > 0, >= 0, in [0, 1) and >= 0."
             )
         self.iterations, self.tolerance, self.candidates = iterations, float(tolerance), candidates
         self.step_bound, self.reserve, self.random_state, self.solver = step_bound, reserve, random_state, solver
+        self.rival_rounds = rival_rounds
+        self.value = fitted_value(model, task, **value) if isinstance(value, Mapping) else value
+        if self.value is not None and self.value.model is not model:
+            raise DesignError("the value was fitted on another model; fit it on the law's own.")
         self.P = np.zeros((model.nx, model.nx))
         self._tuned: tuple[Array, Array] | None = None  # the steady pair that P is right at
         super().__init__(model, task, observer, offset_free)
@@ -96,13 +123,29 @@ class RelinearizedMPC(Law):
 
     def options(self) -> dict[str, Any]:
         """Return the options of the design."""
-        names = ("iterations", "tolerance", "candidates", "step_bound", "reserve", "random_state", "solver")
-        return {name: getattr(self, name) for name in names} | super().options()
+        names = (
+            "iterations",
+            "tolerance",
+            "candidates",
+            "step_bound",
+            "reserve",
+            "random_state",
+            "rival_rounds",
+            "solver",
+        )
+        chosen = {} if self.value is None else {"value": self.value}
+        return {name: getattr(self, name) for name in names} | chosen | super().options()
+
+    def _saved_options(self) -> dict[str, Any]:
+        options = super()._saved_options()
+        # The value is fitted again from its settings, which gives the same bytes.
+        return options if self.value is None else options | {"value": self.value.settings}
 
     def reset(self) -> None:
         """Forget the past, and start the candidates' perturbations from their seed."""
         super().reset()
         self._local: Expansion | None = None
+        self._rival = Rival(self.rival_rounds, self.candidates)
         self._gains = np.zeros((0, self.prediction.nu, self.model.nx))
         self._rng = np.random.default_rng(self.random_state)
 
@@ -114,11 +157,24 @@ class RelinearizedMPC(Law):
             self._constraints = Constraints(task, self.prediction.nu, self._terminal_set(), self.solver)
         self._constraints.task = task
         terminal = self._constraints.terminal
-        self._plans = Plans(self.prediction, task, self.steady, self.P, self.K, self.reserve, terminal)
+        value = self._terminal_value()
+        self._plans = Plans(self.prediction, task, self.steady, self.P, self.K, self.reserve, terminal, value)
+        self._rival.drop()
         more = self.prediction.nu if self._plans.has_rate_cost else 0  # columns for the last input
         home = np.zeros((self.prediction.nu, self.model.nx)) if self.K is None or task.blocked else self.K
         self._gain_home = None if self.K is None and not task.blocked else np.pad(home, ((0, 0), (0, more)))
         self._local = None
+
+    def _terminal_value(self) -> ValueFunction | None:
+        """Return the value where it was made for what is wanted now."""
+        if self.value is None:
+            return None
+        home, wanted, nx = self.value.home, self.wanted, self.model.nx
+        off = np.abs(self.model.difference(self.steady.x, home.x))[: self.prediction.nq] / half_ranges(self.model)
+        if wanted.Q.ndim == 3 or wanted.R.ndim == 3 or (off > _RETUNE).any():
+            return None
+        same = np.array_equal(stage_weights(nx, wanted.Q), home.Q) and np.array_equal(wanted.R, home.R)
+        return self.value if same else None
 
     def _tune(self, task: ResolvedTask) -> None:
         """Solve for the LQR at the steady pair, unless the one there is was tuned near it.
@@ -171,6 +227,10 @@ class RelinearizedMPC(Law):
             # A merit of defects lets rounds go in circles, which one round a call outlives but convergence does not.
             X, U, cost, local, solution = self._round(X, U, local, searching or rounds > 1)
             moved = self._plans.distance(X, U, *before)
+        away = self.candidates > 0 and self.rival_rounds > 0 and not self._plans.at_home(x)
+        better = self._challenge(X, U, cost) if away and shift else None
+        if better is not None:
+            X, U, cost, local = *better, None
         if not np.isfinite(X).all() or not np.isfinite(U).all():
             raise RefusedError("plan_not_finite")
         self._local = local
@@ -213,12 +273,36 @@ class RelinearizedMPC(Law):
         # Which way to go is mostly decided at the start, so the first look around is the widest.
         count = self.candidates * (1 if shift else _FIRST_LOOK)
         others = self._plans.candidates(X, U, count, self._rng)
+        if not shift:
+            others = np.concatenate([others, self._plans.greedy(X[0])])
         *best, cost = self._plans.best_of(X[0], others, self._u_last)
         if shift:
             gains = self._gains[np.minimum(np.arange(len(U)) + shift, len(U) - 1)]
             *kept, kept_cost = self._plans.follow(X, U, gains, self._u_last, np.zeros(1))
             best = kept if kept_cost <= cost else best
         return best[0], best[1]
+
+    def _challenge(self, X: Array, U: Array, cost: float) -> tuple[Array, Array, float] | None:
+        """Improve the rival of the plan X, U by one round; return it once it is cheaper."""
+        mine, step, rival = self._gains, self._step, self._rival
+        new_cost = np.inf
+        try:
+            X_new, U_new = rival.next(self._plans, X, U, self._u_last, self._rng)
+            local = self.prediction.expand(X_new[:-1], U_new)
+            X_new, U_new, new_cost, _, _ = self._round(X_new, U_new, local, True)
+        except (RefusedError, np.linalg.LinAlgError):
+            pass
+        gains, self._gains = self._gains, mine
+        if new_cost < (1.0 - _CHEAPER) * cost:
+            self._gains = gains
+            rival.drop()
+            return X_new, U_new, new_cost
+        self._step = step
+        if np.isfinite(new_cost):
+            rival.keep(X_new, U_new, gains)
+        else:
+            rival.drop()
+        return None
 
     def _round(
         self, X: Array, U: Array, local: Expansion, searching: bool

@@ -12,10 +12,10 @@ from koopctl.controllers.law import Law
 from koopctl.controllers.lifted_horizon import LiftedHorizon
 from koopctl.controllers.lifted_mpc import LiftedMPC
 from koopctl.controllers.lqr import LQR
-from koopctl.controllers.plans import stage_weights
 from koopctl.controllers.relinearized_mpc import RelinearizedMPC
 from koopctl.controllers.review import Finding, Review
 from koopctl.controllers.steady import half_ranges
+from koopctl.controllers.weights import stage_weights
 from koopctl.models.edmdc import lifted_system
 
 _REACH = 1e-8  # of the largest row of [A - lambda I, B]: below it an input does not move a mode

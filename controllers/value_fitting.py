@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from koopctl.arrays import Array, as_whole
-from koopctl.controllers.plans import stage_weights
 from koopctl.controllers.prediction import Prediction
 from koopctl.controllers.riccati import infinite_horizon
 from koopctl.controllers.steady import half_ranges, last, nearest_steady, resolve
 from koopctl.controllers.value import Home, ValueFunction, ValueReport
+from koopctl.controllers.weights import stage_weights
 from koopctl.errors import DesignError
 from koopctl.features.sampled import SampledFeatures
 from koopctl.models.base import Model
