@@ -71,6 +71,7 @@ def test_names_decide_where_they_are_given():
     """Asked for although it matters, kept although it does not; wrong names and angles are refused."""
     assert fit(cart(spring=1.0), SampledRNN(20, cyclic=["pos"])).cyclic_ == ("pos",)
     assert fit(cart(), SampledRNN(20, cyclic=())).cyclic_ == ()
+    assert fit(cart(), SampledRNN(20, cyclic=np.array(["pos", "vel"]))).cyclic_ == ("pos", "vel")
     hidden = fit(cart(), SampledRNN(20, delays=2, cyclic=("pos",)))
     x = np.random.default_rng(1).normal(size=hidden.nx)
     moved = x + np.array([5.0, 0, 5.0, 0, 5.0, 0, 0, 0])

@@ -86,6 +86,44 @@ def test_coverage_over_many_small_calibrations(exact, joint):
     assert coverage - 3 * error <= np.mean(shares) <= coverage + 1 / (K + 1) + 1 / (4 * K) + 3 * error
 
 
+def quiet_ends(episodes: int, seed: int, steps: int = 40) -> Rollouts:
+    """Return short episodes of a nonlinear plant that only moves in the middle of them, where its errors are large."""
+    rng = np.random.default_rng(seed)
+    U, X = 0.01 * rng.normal(size=(episodes, steps, 1)), np.zeros((episodes, steps + 1, 1))
+    U[:, 12:28] += rng.uniform(-1, 1, (episodes, 16, 1))
+    X[:, 0] = 0.01 * rng.normal(size=(episodes, 1))
+    for k in range(steps):
+        X[:, k + 1] = 0.6 * X[:, k] + U[:, k] - 0.4 * U[:, k] ** 3 + 0.3 * X[:, k] * U[:, k]
+    return Rollouts(list(X), list(U), DT)
+
+
+@pytest.mark.parametrize("episodes", [300, 700, 1500])
+def test_many_short_episodes_are_judged_by_all_their_phases(episodes):
+    """A few windows an episode, two or one where they are many: the coverage of all windows is what was asked."""
+    model, held_out, H = fit(quiet_ends(50, 0), EDMDc(Identity())), quiet_ends(300, 1), 5
+    bound = error_bound(model, quiet_ends(episodes, 2), H, 0.9)
+    window, inside = model.window_, []
+    for Y, U in held_out:
+        X = window.states(Y, U)
+        starts = np.arange(len(U) - H + 1)
+        path = model.predict(X[starts], U[starts[:, None] + np.arange(H)])[:, 1:]
+        errors = np.abs(path - X[starts[:, None] + np.arange(1, H + 1)])
+        inside.append((errors <= bound.half_widths).all(axis=(1, 2)).mean())
+    assert np.mean(inside) == pytest.approx(0.9, abs=0.025)
+    many = bound.coverage_on(quiet_ends(1200, 3))
+    assert many == pytest.approx(np.mean(inside), abs=0.03)  # one window an episode shows the same
+
+
+def test_the_windows_of_an_episode_do_not_depend_on_the_others():
+    """Drawn by the episode's values: in another order, and twice, the same ones."""
+    data, order = quiet_ends(700, 0), np.random.default_rng(1).permutation(700)
+    window = fit(data[:20], EDMDc(Identity())).window_
+    first, again, turned = (Windows.of(window, part, 5) for part in (data, data, data[order.tolist()]))
+    assert np.array_equal(first.x0, again.x0) and len(first.x0) == 1400
+    assert np.array_equal(turned.truth.reshape(700, 2, 5), first.truth.reshape(700, 2, 5)[order])
+    assert first.weight.sum() == pytest.approx(1.0)
+
+
 # ---------------------------------------------------------------------- learnt models
 @pytest.mark.parametrize("joint", [True, False])
 @pytest.mark.parametrize("adaptive", [False, True])
@@ -238,6 +276,24 @@ def test_what_a_model_learns_later_does_not_reach_its_bound(learnt):
     model.partial_fit(learnt.held_out[:20])
     assert not np.array_equal(model.predict(np.ones(2), np.ones((6, model.nu))), np.mean(before, axis=0))
     assert np.array_equal(bound.bounds(np.ones(2), np.ones((6, model.nu))), before)
+
+
+def test_what_its_model_learns_does_not_reach_the_original():
+    """Blocks and single transitions taught to the bound's model leave the sums of the original as they were."""
+    model, twin = (fit(linear(), EDMDc(Identity(), ridge=1e-15)) for _ in range(2))
+    x, u = np.array([5.0, -3.0, 0.0, 0.0]), np.array([4.0, 1.0])
+    for each in (model, twin):
+        each.update(x, u, x + 0.1)
+    inner = error_bound(model, noisy_linear(20, 12, 0.01, seed=1), 4).model
+    for _ in range(5):
+        inner.update(x, u, x - 0.5)
+    assert model.update(x, u, x).A_.tobytes() == twin.update(x, u, x).A_.tobytes()
+    inner.partial_fit(noisy_linear(20, 12, 0.5, seed=2))
+    more = linear(2, 40, seed=3)
+    assert model.partial_fit(more).A_.tobytes() == twin.partial_fit(more).A_.tobytes()
+    inner = error_bound(model, noisy_linear(20, 12, 0.01, seed=1), 4).model
+    inner.partial_fit(noisy_linear(20, 12, 0.5, seed=2))
+    assert model.partial_fit(more).A_.tobytes() == twin.partial_fit(more).A_.tobytes()
 
 
 def test_it_prints_on_one_screen_and_draws(learnt):

@@ -134,6 +134,7 @@ def test_a_model_updated_is_the_model_fitted(model, data):
     assert one.step(X, U) == pytest.approx(block.step(X, U), abs=1e-8)
     if block.solution_.path != "eigen":  # otherwise many coefficients predict the same
         assert one.solution_.theta == pytest.approx(block.solution_.theta, abs=1e-7)
+    assert one.residual_covariance_ == pytest.approx(block.residual_covariance_, rel=1e-5, abs=1e-12)
     for each in (one, block):
         each.partial_fit(last)
     assert one.step(X, U) == pytest.approx(block.step(X, U), abs=1e-8)
@@ -176,6 +177,20 @@ def test_a_model_follows_its_plant():
     assert off[0.9] < 0.01 < 0.2 < off[1.0]
 
 
+@pytest.mark.parametrize("model", [kc.SampledRNN(20, ridge=1e-6), kc.EDMDc(kc.SampledFeatures(20), ridge=1e-3)])
+def test_the_residuals_follow_the_updates(model):
+    """Sensor noise that grows while the plant runs: the covariance is that of all residuals of the present model."""
+    rng, first, more = np.random.default_rng(0), oscillator(4, 40), oscillator(4, 60, seed=1)
+    noisy = kc.Rollouts([x + 0.02 * rng.normal(size=x.shape) for x in more.X], more.U, DT, more.x_names, more.u_names)
+    fitted = kc.fit(first, model)
+    before = fitted.residual_covariance_.copy()
+    updates(fitted, noisy)
+    X, U, dQ = fitted.window_.transitions(first + noisy)
+    left = X[:, :2] + dQ - fitted.step(X, U)
+    assert fitted.residual_covariance_ == pytest.approx(left.T @ left / len(left), rel=1e-4)
+    assert (np.diag(fitted.residual_covariance_) > 1.5 * np.diag(before)).all()
+
+
 def test_an_update_widens_the_box_and_withdraws_the_report(tmp_path):
     """What was learnt outside is no longer outside; a file holds it, and goes on from it."""
     model = kc.SampledRNN(40).fit(oscillator(4, 40))
@@ -211,6 +226,10 @@ def test_bad_transitions_are_refused():
     for factor in (0.0, -0.1, 1.1, np.nan, "much"):
         with pytest.raises(DataError, match="forgetting is"):
             model.update(x, u, x, factor)
+    cubic = kc.EDMDc(kc.Polynomial(3), cyclic=()).fit(linear(3))
+    with pytest.raises(DataError, match="too large to be squared"):
+        cubic.update(1e60 * x, u, x)
+    assert np.isfinite(cubic.update(x, u, x).A_).all()
     assert np.array_equal(model.A_, A)
     with pytest.raises(NotFittedError):
         kc.EDMDc(kc.Identity()).update(x, u, x)

@@ -129,6 +129,39 @@ def test_weights_count_in_the_search():
         search.run(wild, [kc.SampledRNN()], weight[:5])
 
 
+def test_episodes_that_count_nothing_are_on_neither_side():
+    """Wherever the split would put them, the trials are those of the other episodes alone."""
+    data, search = oscillator(8, 30), quiet({"ridge": [1e-3, 1e-8]}, horizon=5)
+    for kept in ([0, 1], [6, 7], [2, 3, 5]):
+        weight = [1.0 if i in kept else 0.0 for i in range(8)]
+        found, alone = search.run(data, kc.SampledRNN(20), weight), search.run(data[kept], kc.SampledRNN(20))
+        assert [t.score for t in found.trials] == pytest.approx([t.score for t in alone.trials], rel=1e-9)
+        assert found.n_held_out == alone.n_held_out
+
+
+def test_one_episode_is_split_among_what_counts():
+    """Where the rest of it, or all other episodes, count nothing; too little to split is said."""
+    long, search = oscillator(1, 120), quiet({"ridge": [1e-8]}, horizon=5)
+    first = np.r_[np.ones(60), np.zeros(60)]
+    cut = kc.Rollouts([long.X[0][:61]], [long.U[0][:60]], DT, long.x_names, long.u_names)
+    alone = search.run(cut, kc.SampledRNN(15)).best.score
+    assert search.run(long, kc.SampledRNN(15), [first]).best.score == pytest.approx(alone, rel=1e-9)
+    found = search.run(long + oscillator(2, 30, seed=1), kc.SampledRNN(15), [first, 0.0, 0.0])
+    assert found.best.score == pytest.approx(alone, rel=1e-9)
+    with pytest.raises(DataError, match="2 transitions that count cannot be split"):
+        search.run(long, kc.SampledRNN(15), [np.r_[1.0, np.zeros(118), 1.0]])
+
+
+def test_values_to_try_may_be_arrays(tmp_path):
+    """Lists of names as numpy holds them: fitted, compared, printed, saved."""
+    data = oscillator(8, 30)
+    grid = {"cyclic": [np.array(["pos", "vel"]), np.array([], dtype=str)], "ridge": [1e-4, 1e-8]}
+    model = kc.fit(data, kc.SampledRNN(20), search=quiet(grid, horizon=5))
+    assert len(model.search_.best.params["cyclic"]) == 0 and "pos" in str(model.search_)
+    hidden = kc.fit(data, kc.SampledRNN(20, cyclic=np.array(["pos", "vel"])))
+    assert hidden.cyclic_ == kc.load(hidden.save(tmp_path / "hidden")).cyclic_ == ("pos", "vel")
+
+
 def test_the_default_search_varies_ridge_and_width():
     """Of every kind that has a width, the default lift's included; of several models the best is taken."""
     data = oscillator(8, 40)
@@ -193,7 +226,8 @@ def test_some_candidates_may_fail():
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("horizon", 0), ("held_out", 0.0), ("held_out", 1.0), ("held_out", "half")]
+    ("name", "value"),
+    [("horizon", 0), ("held_out", 0.0), ("held_out", 1.0), ("held_out", "half"), ("seed", -1), ("seed", None)],
 )
 def test_the_settings_are_checked(name, value):
     """A share is between 0 and 1, a horizon a whole number."""

@@ -251,3 +251,31 @@ def test_forgetting_is_a_factor(factor):
         with pytest.raises(DataError, match="forgetting is"):
             model.partial_fit(oscillator(), forgetting=factor)
     assert fitted._learnt_.n == 300
+
+
+@pytest.mark.parametrize(
+    ("model", "forgetting"),
+    [
+        (kc.EDMDc(kc.Polynomial(6), cyclic=()), 1.0),
+        (kc.EDMDc(kc.Polynomial(6), cyclic=()), 0.999),
+        (kc.EDMDc(kc.Polynomial(6), cyclic=(), solver="qr"), 0.999),
+        (kc.EDMDc(kc.Polynomial(6), cyclic=(), horizon=3), 1.0),
+    ],
+    ids=["gram", "forgetting", "qr", "horizon"],
+)
+def test_a_refusal_changes_nothing(model, forgetting):
+    """A value in the last of many blocks whose powers overflow: the model goes on as if it had never been asked."""
+    data, more = oscillator(6, 40), oscillator(2, 40, seed=1)
+    late = oscillator(60, 50, seed=2)  # 3000 transitions: the first block of them is taken in before the last is seen
+    wild = kc.Rollouts([*late.X[:-1], np.r_[late.X[-1][:-1], [[1e60, 0.0]]]], late.U, DT, late.x_names, late.u_names)
+    asked, twin = kc.fit(data, model), kc.fit(data, model)
+    for each in (asked, twin):
+        each.partial_fit(more, forgetting=forgetting)
+    before = dict(vars(asked))
+    with pytest.raises(DataError, match="look at the lift|too large"):
+        asked.partial_fit(wild, forgetting=forgetting)
+    assert vars(asked).keys() == before.keys() and all(vars(asked)[name] is before[name] for name in before)
+    for each in (asked, twin):
+        each.partial_fit(more, forgetting=forgetting)
+    assert asked._learnt_.n == twin._learnt_.n and asked.A_.tobytes() == twin.A_.tobytes()
+    assert np.array_equal(asked.envelope_.high, twin.envelope_.high)

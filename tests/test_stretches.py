@@ -6,13 +6,14 @@ from time import perf_counter
 
 import numpy as np
 import pytest
-from recorded import DT, exact_linear, linear, oscillator, pendulum
+from recorded import DT, exact_linear, linear, oscillator, pendulum, without_inputs
 
 from koopctl import EDMDc, Identity, SampledFeatures
 from koopctl.data.rollouts import Rollouts
-from koopctl.errors import DataError
+from koopctl.errors import DataError, NotFittedError
 from koopctl.regression.levenberg import descend
 from koopctl.regression.stretches import Stretches
+from koopctl.store import load
 
 H = 5
 
@@ -154,6 +155,18 @@ def test_an_exact_recursion_stays_exact():
         assert found == pytest.approx(truth, abs=1e-7)
 
 
+def test_a_plant_without_inputs_has_a_horizon_too():
+    """Free motion of an exact linear plant gives its A, and a lift of a pendulum goes through."""
+    A, rng = np.array([[0.95, 0.2], [-0.2, 0.95]]), np.random.default_rng(0)
+    X = rng.normal(size=(20, 31, 2))
+    for k in range(30):
+        X[:, k + 1] = X[:, k] @ A.T
+    free = Rollouts(list(X), [np.zeros((30, 0))] * 20, DT)
+    assert EDMDc(Identity(), horizon=H, ridge=1e-14).fit(free).A_ == pytest.approx(A, abs=1e-7)
+    lifted = EDMDc(SampledFeatures(6), horizon=H, delays=1).fit(without_inputs(pendulum()))
+    assert np.isfinite(lifted.A_).all() and lifted.B_.shape == (lifted.nz, 0)
+
+
 def long_error(model: EDMDc, truth: Rollouts, steps: int) -> float:
     """Return the rms error of the linear roll-out after so many steps on motion without noise, by each spread."""
     d, nq = model.window_.delays, model.window_.nq
@@ -234,3 +247,44 @@ def test_a_hundred_features_take_seconds():
     model = EDMDc(SampledFeatures(100), horizon=20).fit(data)
     assert perf_counter() - start < 30
     assert np.isfinite(model.A_).all()
+
+
+# ------------------------------------------------------------------ what a horizon rules out
+def test_a_loaded_model_predicts_but_does_not_learn_on(tmp_path):
+    """Its stretches are not in the file, and without them what it knew would be forgotten: said, nothing changed."""
+    model, more = EDMDc(Identity(), horizon=H).fit(oscillator()), oscillator(2, 30, seed=1)
+    loaded = load(model.save(tmp_path / "model"))
+    before, x = loaded.A_.copy(), np.zeros(2)
+    for learn in (lambda: loaded.partial_fit(more), lambda: loaded.update(x, x, x)):
+        with pytest.raises(NotFittedError, match="horizon > 1"):
+            learn()
+    assert np.array_equal(loaded.A_, before) and np.array_equal(before, model.A_)
+    again = load(loaded.save(tmp_path / "again"))
+    assert np.array_equal(again.A_, before) and not np.array_equal(model.partial_fit(more).A_, before)
+
+
+def test_a_horizon_changed_later_does_not_forget():
+    """There are no stretches of the first data over so many steps to go on from; back to one step there is no need."""
+    more = oscillator(2, 30, seed=1)
+    for first in (1, 3):
+        model = EDMDc(Identity(), horizon=first).fit(oscillator()).set_params(horizon=H)
+        with pytest.raises(NotFittedError, match="fitted with another horizon"):
+            model.partial_fit(more)
+    one = EDMDc(Identity()).fit(oscillator()).partial_fit(more)
+    assert model.set_params(horizon=1).partial_fit(more).A_.tobytes() == one.A_.tobytes()
+
+
+def test_weights_that_stretches_do_not_have_are_refused():
+    """A stretch counts or does not, and none fades; nothing is changed by asking."""
+    data, more = oscillator(6, 30), oscillator(2, 30, seed=1)
+    model, twin = (EDMDc(Identity(), horizon=H).fit(data) for _ in range(2))
+    for given in ([0.5, 1.0], [1.0, np.linspace(0, 1, 30)], [2.0, 2.0]):
+        with pytest.raises(DataError, match="sample_weight is 0 or 1"):
+            model.partial_fit(more, sample_weight=given)
+    for each in (model, EDMDc(Identity(), horizon=H)):
+        with pytest.raises(DataError, match="forgetting=1.0"):
+            each.partial_fit(more, forgetting=0.9)
+    with pytest.raises(DataError, match="fit with horizon=1"):
+        EDMDc(Identity(), horizon=H).fit(data, sample_weight=[1, 1, 1, 1, 1, 3])
+    half = model.partial_fit(more, sample_weight=[0, 1])
+    assert np.array_equal(half.A_, twin.partial_fit(more[1]).A_)

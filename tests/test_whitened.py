@@ -10,6 +10,7 @@ from koopctl.features.fourier import RandomFourier
 from koopctl.models.edmdc import EDMDc
 from koopctl.models.sampled_rnn import SampledRNN
 from koopctl.regression.gram import Gram
+from koopctl.regression.triangle import Triangle
 from koopctl.regression.whitened import Whitened
 
 
@@ -69,6 +70,22 @@ def test_pieces_are_the_whole_and_files_keep_it():
     assert merged.n == 500 and merged.solve(1e-14).theta == pytest.approx(whole, rel=1e-7)
     restored = Whitened.restore(merged.arrays())
     assert restored.solve(1e-14).theta.tobytes() == merged.solve(1e-14).theta.tobytes()
+
+
+@pytest.mark.parametrize("kind", [Gram, Triangle, Whitened])
+@pytest.mark.parametrize("share", [1.0, 0.3, 0.0])
+def test_what_is_merged_by_a_share_counts_as_much(kind, share):
+    """Into an empty one of the same problem, against weighted least squares; the one that is merged stays as it was."""
+    Phi, Y = ill_conditioned(400, 6, 1.0, seed=5)
+    Y = Y + np.random.default_rng(6).normal(size=Y.shape)
+    old = Whitened.after(Gram(6, 2).add(Phi, Y)) if kind is Whitened else kind(6, 2)
+    old.add(Phi[:250], Y[:250])
+    before = [moments.copy() for moments in old.moments()]
+    new = old.emptied().add(Phi[250:], Y[250:]).merge(old, share)
+    root = np.sqrt(np.r_[np.full(250, share), np.ones(150)])[:, None]
+    assert new.solve(0.0).theta == pytest.approx(np.linalg.lstsq(root * Phi, root * Y, rcond=None)[0].T, abs=1e-9)
+    assert new.n == pytest.approx(150 + 250 * share) and old.n == 250
+    assert all(np.array_equal(mine, was) for mine, was in zip(old.moments(), before, strict=True))
 
 
 def test_residual_and_information_are_those_of_the_data():

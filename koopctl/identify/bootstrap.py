@@ -42,7 +42,7 @@ class Sums:
     @classmethod
     def of(cls, model: Model, part: Rollouts) -> Sums:
         """Go through some episodes once, block by block."""
-        learnt = _empty(model)
+        learnt = model._learnt_.emptied()
         for _, (Phi, Y) in ahead(model._regressed, blocks(model.window_, part)):
             learnt.add(Phi, Y)
         twin = copy.copy(model)
@@ -84,13 +84,6 @@ def resampled(model: _M, sums: Sequence[Sums], counts: Sequence[int] | np.ndarra
     for name in ("_learnt_", "_stretches_", "_recursive_"):
         member.__dict__.pop(name, None)
     return member
-
-
-def _empty(model: Model) -> Accumulator:
-    size, learnt = model._problem_size(), model._learnt_
-    if isinstance(learnt, Whitened):
-        return Whitened(learnt.L, Gram(*size))  # in the same coordinates, else sums could not be added
-    return type(learnt)(*size)
 
 
 def _mixed(parts: Sequence[Accumulator], weights: Array) -> Accumulator:

@@ -91,7 +91,15 @@ def _bound(predictor: Model | Ensemble, base: Calibration, coverage: float, join
 
 
 def _frozen(model: Model | Ensemble) -> Model | Ensemble:
-    """Return shallow copies: what the models learn later does not reach the bound."""
+    """Return copies: what the models learn later does not reach the bound, nor the other way round."""
     if isinstance(model, Ensemble):
-        return Ensemble(copy.copy(model.model), [copy.copy(member) for member in model.members], model.over)
-    return copy.copy(model)
+        return Ensemble(_copied(model.model), [_copied(member) for member in model.members], model.over)
+    return _copied(model)
+
+
+def _copied(model: Model) -> Model:
+    """Return a shallow copy, which learning leaves alone but for what `update` changes in place."""
+    twin = copy.copy(model)
+    if hasattr(model, "_recursive_"):
+        twin._recursive_ = copy.deepcopy(model._recursive_)
+    return twin

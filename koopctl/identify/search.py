@@ -73,6 +73,7 @@ class Search:
             DataError: A parameter does not exist, or nothing could be fitted.
         """
         as_whole("horizon", self.horizon, 1)
+        as_whole("seed", self.seed, 0)
         models = [candidates] if isinstance(candidates, Model) else list(candidates)
         train, weight, test = self._split(data, check_weight(data, sample_weight))
         settings = self._settings(models, train)
@@ -91,9 +92,12 @@ class Search:
         return Trials(tuple(sorted(trials, key=lambda trial: trial.score)), self.horizon, self.relift, len(test))
 
     def _split(self, data: Rollouts, weight: list[Array] | None) -> tuple[Rollouts, list[Array] | None, Rollouts]:
-        """Return what is fitted, its weights, and what judges."""
+        """Return what is fitted, its weights, and what judges: shares of the episodes, or transitions, that count."""
         if not (is_finite(self.held_out) and 0.0 < self.held_out < 1.0):
             raise DataError(f"held_out is {self.held_out!r}; it is a share of the episodes between 0 and 1.")
+        if weight is not None:
+            counting = [i for i, w in enumerate(weight) if w.any()]
+            data, weight = data[counting], [weight[i] for i in counting]
         if len(data) > 1:
             count = min(max(1, round((1.0 - self.held_out) * len(data))), len(data) - 1)
             order = np.random.default_rng(self.seed).permutation(len(data))
@@ -103,9 +107,11 @@ class Search:
             test = counted_parts(data[last], [weight[i] for i in last], 0)
             return data[first], [weight[i] for i in first], test
         X, U = data.X[0], data.U[0]
-        cut = round((1.0 - self.held_out) * len(U))
-        if not 1 <= cut < len(U) - 1:
-            raise DataError(f"one episode of {len(U)} transitions cannot be split; record more.")
+        counts = np.arange(len(U)) if weight is None else np.flatnonzero(weight[0])
+        share = round((1.0 - self.held_out) * len(counts))
+        if not 1 <= share < len(counts) - 1:
+            raise DataError(f"one episode of {len(counts)} transitions that count cannot be split; record more.")
+        cut = int(counts[share])
         parts = ((X[: cut + 1], U[:cut]), (X[cut:], U[cut:]))
         early, late = (Rollouts([x], [u], data.dt, data.x_names, data.u_names, data.sensors) for x, u in parts)
         if weight is None:

@@ -69,14 +69,7 @@ class Trials:
         Where the score is flat in the ridge, chance decides which is smallest, and the larger one is the safer model.
         """
         first = self.trials[0]
-        others = {name: value for name, value in first.params.items() if name != "ridge"}
-        alike = [
-            trial
-            for trial in self.trials
-            if trial.template is first.template
-            and trial.score <= _FLAT * first.score
-            and {name: value for name, value in trial.params.items() if name != "ridge"} == others
-        ]
+        alike = [trial for trial in self.trials if trial.score <= _FLAT * first.score and _is_like(trial, first)]
         return max(alike, key=lambda trial: trial.params["ridge"])
 
     def __str__(self) -> str:
@@ -96,6 +89,12 @@ class Trials:
         held = f"{self.n_held_out} held-out episode{'' if self.n_held_out == 1 else 's'}"
         where = f"{len(self.trials)} trials judged by the {kind} roll-out on {held}{more}"
         return "\n".join([where, *lines])
+
+
+def _is_like(trial: Trial, other: Trial) -> bool:
+    """Tell whether nothing but the ridge differs. Of one setting all trials share the values, which may be arrays."""
+    same = all(trial.params.get(name) is value for name, value in other.params.items() if name != "ridge")
+    return same and trial.template is other.template
 
 
 def _short(value: object) -> str:

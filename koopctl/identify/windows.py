@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from zlib import crc32
 
 import numpy as np
 
@@ -35,7 +36,9 @@ class Windows:
 
     @classmethod
     def of(cls, window: Window, rollouts: Rollouts, horizon: int) -> Windows:
-        """Take every window of `horizon` steps, evenly chosen ones of each episode where they are many.
+        """Take every window of `horizon` steps, random ones of each episode where they are many.
+
+        Only windows drawn at random stand for all of an episode: any pattern of starts favours a phase of the motion.
 
         Raises:
             DataError: No episode holds one.
@@ -51,9 +54,7 @@ class Windows:
         room = max(1, _MOST // len(held))
         x0, U, truth, weight = [], [], [], []
         for i in held:
-            starts = np.unique(np.linspace(0, counts[i] - 1, min(room, counts[i])).astype(int))
-            if len(starts) == 1 and counts[i] > 1:
-                starts = np.array([counts[i] // 2])
+            starts = _drawn(counts[i], room, rollouts.X[i], rollouts.U[i])
             states, q = window.states(rollouts.X[i], rollouts.U[i]), window.chart.to_coordinates(rollouts.X[i])
             ahead = starts[:, None] + d + np.arange(horizon)
             x0.append(states[starts])
@@ -62,6 +63,14 @@ class Windows:
             weight.append(np.full(len(starts), 1.0 / (len(held) * len(starts))))
         parts = [np.concatenate(part) for part in (x0, U, truth, weight)]
         return cls(parts[0], parts[1], parts[2], parts[3], len(held))
+
+
+def _drawn(count: int, room: int, X: Array, U: Array) -> np.ndarray:
+    """Return at most `room` of `count` starts, the same ones wherever the episode stands among others."""
+    if count <= room:
+        return np.arange(count)
+    rng = np.random.default_rng([crc32(np.ascontiguousarray(part).tobytes()) for part in (X, U)])
+    return np.sort(rng.choice(count, room, replace=False))
 
 
 def pieces(rollouts: Rollouts, length: int, fewest: int) -> Rollouts:

@@ -210,11 +210,15 @@ class Model(Learner):
 
     # ------------------------------------------------------------------ files
     def save(self, path: str | Path) -> Path:
-        """Write the fitted model to one .npz without pickle; `koopctl.load` reads it."""
+        """Write the fitted model to one .npz without pickle; `koopctl.load` reads it.
+
+        What was learnt is saved with it, so that `partial_fit` and `update` go on where they were; but with horizon > 1
+        it is not, as it may be many times as large as the model: that one only predicts when it comes back.
+        """
         header, arrays = self.pack()
         if hasattr(self, "_probe_") or "_report_" in self.__dict__:
             header |= {"report": self.report_.to_dict()}
-        if hasattr(self, "_learnt_"):  # with what was learnt since from single transitions
+        if self.horizon == 1 and hasattr(self, "_learnt_"):  # with what was learnt since from single transitions
             learnt = self._recursive_.to_gram() if hasattr(self, "_recursive_") else self._learnt_
             arrays |= learnt.arrays()
         return write_archive(path, "model", header, arrays)
@@ -224,7 +228,11 @@ class Model(Learner):
         window = self._fitted
         header = {
             "type": type(self).__name__,
-            "params": {k: v for k, v in self.get_params(deep=False).items() if not hasattr(v, "get_params")},
+            "params": {
+                k: v.tolist() if isinstance(v, np.ndarray) else v
+                for k, v in self.get_params(deep=False).items()
+                if not hasattr(v, "get_params")
+            },
             "chart": window.chart.to_dict(),
             "delays": window.delays,
             "dt": self.dt_,

@@ -43,7 +43,7 @@ def find_cyclic(wanted: str | Sequence[str], window: Window, X: Array, U: Array,
     names = window.chart.names
     if isinstance(wanted, str) and wanted != "auto":
         raise DataError(f'cyclic is {wanted!r}; it is "auto" or a list of names.')
-    if wanted != "auto":
+    if not isinstance(wanted, str):
         plain = [names[i] for i in window.chart.linear[0]]  # an angle is already read by its cos and sin only
         return tuple(plain[index_of(name, plain, "cyclic coordinate")] for name in wanted)
     if window.delays or len(X) < 4 * _UNITS:

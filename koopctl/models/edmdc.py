@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 
-from koopctl.arrays import Array, as_whole, is_finite
+from koopctl.arrays import Array, is_finite
 from koopctl.data.rollouts import Rollouts
 from koopctl.errors import DataError, DesignError, ShapeError
 from koopctl.features.base import Lift
@@ -89,7 +89,6 @@ class EDMDc(Model):
     def _sample(self, X: Array, U: Array, dQ: Array) -> None:
         if self.inputs not in ("linear", "bilinear"):
             raise DataError(f"inputs is {self.inputs!r}; it is 'linear' or 'bilinear'.")
-        as_whole("horizon", self.horizon, 1)
         if self.spectral_radius is not None and not (is_finite(self.spectral_radius) and self.spectral_radius > 0):
             raise DataError(f"spectral_radius is {self.spectral_radius!r}; it is None or a positive number, often 1.0.")
         W = self.window_.embed(X)

@@ -39,16 +39,17 @@ def check_size(rollouts: Rollouts) -> None:
                 raise DataError(f"{name} reaches {value:.3g}, which cannot be squared; choose larger units.")
 
 
-def check_weight(rollouts: Rollouts, sample_weight: Weights) -> list[Array] | None:
+def check_weight(rollouts: Rollouts, sample_weight: Weights, horizon: int = 1) -> list[Array] | None:
     """Return one array (T_i,) an episode, None where nothing is weighted.
 
     Args:
         rollouts: The recorded motion.
         sample_weight: One array (T_i,) or one number an episode.
+        horizon: Steps of the stretches that are learnt from; one of more steps counts or does not.
 
     Raises:
         ShapeError: An array has another length.
-        DataError: It is no list, a weight is negative, or all are zero.
+        DataError: It is no list, a weight is negative, all are zero, or one is neither 0 nor 1 with horizon > 1.
     """
     if sample_weight is None:
         return None
@@ -62,6 +63,11 @@ def check_weight(rollouts: Rollouts, sample_weight: Weights) -> list[Array] | No
         weights.append(as_array(f"sample_weight[{i}]", full, (len(U),)))
         if (weights[-1] < 0).any():
             raise DataError(f"sample_weight[{i}] holds a negative weight; a transition counts 0 or more.")
+    if horizon > 1 and not all(np.isin(w, (0.0, 1.0)).all() for w in weights):
+        raise DataError(
+            f"with horizon={horizon} a transition counts or does not, so sample_weight is 0 or 1; leave others out, or "
+            "fit with horizon=1."
+        )
     if not any(w.any() for w in weights):
         raise DataError("every sample_weight is zero, which leaves nothing to learn from.")
     return weights
@@ -109,7 +115,7 @@ def counted_parts(rollouts: Rollouts, weight: Sequence[Array] | None, delays: in
         for start, stop in edges.reshape(-1, 2):
             X.append(x[start : stop + 1])
             U.append(u[start:stop])
-    if max(map(len, U)) <= delays:
+    if max(map(len, U), default=0) <= delays:
         return rollouts
     return Rollouts(X, U, rollouts.dt, rollouts.x_names, rollouts.u_names, rollouts.sensors)
 

@@ -21,7 +21,7 @@ from koopctl.models.cyclic import find_cyclic
 from koopctl.models.envelope import Envelope
 from koopctl.models.intake import Weights, check_size, check_weight, counted_parts, counted_rows, faded, joined
 from koopctl.models.probe import Probe
-from koopctl.models.updating import NO_SUMS, updated
+from koopctl.models.updating import extended, updated
 from koopctl.models.window import Window, check_lengths
 from koopctl.regression.gram import Gram
 from koopctl.regression.recursive import Recursive
@@ -62,8 +62,8 @@ class Learner(BaseEstimator, ABC):
                 that the whole recording need not fit into memory: its first item fixes coordinates, scales and hidden
                 units, so let it be rich.
             y: Ignored; present for scikit-learn's grammar.
-            sample_weight: How much each transition counts, one array (T_i,) or one number an episode, not negative.
-                What counts nothing does not shape scales and hidden units either.
+            sample_weight: How much each transition counts, one array (T_i,) or one number an episode, not negative;
+                0 or 1 for a model with horizon > 1. What counts nothing shapes no scales and hidden units either.
 
         Raises:
             DataError: The data cannot carry the model (too short, never moving, ...).
@@ -85,7 +85,7 @@ class Learner(BaseEstimator, ABC):
         """Take in rollouts without solving: the first half of `fit`, of which one pass serves many values of ridge."""
         self._check_parameters()
         self._forget()
-        weight = check_weight(rollouts, sample_weight)
+        weight = check_weight(rollouts, sample_weight, self.horizon)
         self._begin(rollouts, weight)
         self._take(rollouts, weight)
         return self
@@ -111,33 +111,30 @@ class Learner(BaseEstimator, ABC):
     ) -> Self:
         """Add rollouts to what was learnt; the first call fixes coordinates, scales and hidden units.
 
+        A model with horizon > 1 that was loaded from a file cannot go on: its stretches are not saved.
+
         Args:
             rollouts: More of the recorded motion.
             y: Ignored.
             sample_weight: As in `fit`.
             forgetting: By how much each new transition makes all earlier ones count less; 1 forgets nothing, 0.999
-                remembers about the last thousand.
+                remembers about the last thousand. A model with horizon > 1 cannot forget.
+
+        Raises:
+            DataError: The data cannot be used; nothing was changed.
+            NotFittedError: There is nothing to go on from.
         """
         del y
         self._check_parameters()
-        check_forgetting(forgetting)
+        check_forgetting(forgetting, self.horizon)
         data = joined(rollouts)
-        weight = check_weight(data, sample_weight)
+        weight = check_weight(data, sample_weight, self.horizon)
         if forgetting < 1.0:
             weight = faded(data, int(self.delays), forgetting, weight)
         if not hasattr(self, "window_"):
             return self.fit(data, sample_weight=weight)
         self.check_data(data)
-        if not hasattr(self, "_learnt_"):
-            raise NotFittedError(NO_SUMS)
-        if hasattr(self, "_recursive_"):
-            self._learnt_ = self._recursive_.to_gram()
-            del self._recursive_
-        if forgetting < 1.0:
-            self._learnt_.forget(forgetting ** sum(max(len(U) - self.window_.delays, 0) for U in data.U))
-        self._take(data, weight)
-        self._note(data)
-        self.solve()
+        self.__dict__ = extended(self, data, weight, forgetting).__dict__
         return self
 
     def update(self, x: Array, u: Array, x_next: Array, forgetting: float = 1.0) -> Self:
@@ -157,6 +154,7 @@ class Learner(BaseEstimator, ABC):
         """
         theta = updated(self, x, u, x_next, forgetting)
         self.solution_ = replace(self.solution_, theta=theta)
+        self.residual_covariance_ = self._recursive_.covariance(len(self.gain_)) * np.outer(self.gain_, self.gain_)
         self._construct(self._refined(theta))
         self.__dict__.pop("_report_", None)
         return self
@@ -184,6 +182,7 @@ class Learner(BaseEstimator, ABC):
     # ------------------------------------------------------------------ steps of a fit
     def _check_parameters(self) -> None:
         as_whole("delays", self.delays, 0)
+        as_whole("horizon", self.horizon, 1)
         check_ridge(self.ridge)
         if self.solver not in ("auto", "cholesky", "qr"):
             raise DataError(f"solver is {self.solver!r}; it is 'auto', 'cholesky' or 'qr'.")

@@ -52,18 +52,21 @@ class Gram:
         self.n += n
         return self
 
-    def merge(self, other: Gram) -> Self:
-        """Add what another accumulator of the same problem has seen.
+    def merge(self, other: Gram, share: float = 1.0) -> Self:
+        """Add what another accumulator of the same problem has seen, counting `share` times as much.
 
         Raises:
             ShapeError: The other one is of another kind or size.
         """
         check_mergeable(self, other, self.R.shape, getattr(other, "R", self.R).shape)
-        self.n += other.n
-        self.G += other.G
-        self.R += other.R
-        self.yy += other.yy
+        self.n += share * other.n
+        for mine, theirs in ((self.G, other.G), (self.R, other.R), (self.yy, other.yy)):
+            mine += theirs if share == 1.0 else share * theirs
         return self
+
+    def emptied(self) -> Gram:
+        """Return an empty accumulator of the same problem."""
+        return Gram(*self.R.shape)
 
     def forget(self, factor: float) -> Self:
         """Let everything seen so far count `factor` times as much, 0 < factor <= 1."""

@@ -62,7 +62,7 @@ class MultiStep:
     @cached_property
     def _drives(self) -> Array:
         """[v_j, 1] of every step in the coordinates of the root, (h, nu + 1, k)."""
-        v = self.root[self.nr : -1].reshape(self.horizon, self.nu, -1)
+        v = self.root[self.nr : -1].reshape(self.horizon, self.nu, self.root.shape[1])
         return np.concatenate([v, np.broadcast_to(self.root[-1:], (self.horizon, 1, self.root.shape[1]))], axis=1)
 
     def matrices(self, theta: Array) -> tuple[Array, Array]:

@@ -84,6 +84,11 @@ class Recursive:
         self.n *= kept
         self.residual *= kept
 
+    def covariance(self, k: int) -> Array:
+        """Return the mean outer product (k, k) of the residuals that the solution leaves of the first k targets."""
+        theta = self.theta[:k]
+        return nonnegative((_full(self.residual[:k, :k]) - (theta * self._penalty) @ theta.T) / self.n)
+
     def to_gram(self) -> Gram:
         """Return normal equations with this solution, to accumulate blocks again."""
         R, whole = self.information, Gram(self.theta.shape[1], len(self.theta))

@@ -44,10 +44,15 @@ def check_ridge(ridge: object) -> None:
         raise DataError(f"ridge is {ridge!r}; it must be a finite number >= 0, usually 1e-12 to 1e-2.")
 
 
-def check_forgetting(forgetting: object) -> None:
-    """Raise a DataError unless `forgetting` can be a factor of forgetting."""
+def check_forgetting(forgetting: object, horizon: int = 1) -> None:
+    """Raise a DataError unless `forgetting` can be a factor of forgetting, for a model of this horizon."""
     if not is_finite(forgetting) or not 0.0 < forgetting <= 1.0:
         raise DataError(f"forgetting is {forgetting!r}; it is a factor above 0 and at most 1, such as 0.999.")
+    if horizon > 1 and forgetting < 1.0:
+        raise DataError(
+            f"with horizon={horizon} all stretches count the same, so nothing can be forgotten; leave forgetting=1.0, "
+            "or fit with horizon=1."
+        )
 
 
 def check_samples(n: float) -> None:

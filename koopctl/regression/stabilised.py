@@ -18,6 +18,8 @@ _EVALUATIONS = (60, 240)  # spectra that are computed, at most: the first of lar
 _LARGE = 20_000  # evaluations times states from which on a problem is a large one
 _SAME = 1e-4  # relative gain in the loss below which the search ends
 _CUTS = 3  # times a step is quartered before the next one is kept closer
+_RESTARTS = (0.1, 0.3, 1.0, 0.1, 0.3, 1.0)  # sizes of disturbances, in turn, until none leads to a smaller loss ...
+_WORTH = 0.99  # ... by a per cent: less is chance, which must not decide which optimum is taken
 
 
 def stabilised(theta: Array, S: Array, E: Array, H: Array, nu: int, radius: float) -> Array:
@@ -29,7 +31,8 @@ def stabilised(theta: Array, S: Array, E: Array, H: Array, nu: int, radius: floa
     dual: sequential quadratic programming with an exact penalty as merit, no semidefinite program. Every iterate is
     also scaled back into the circle, which is where the answer comes from: clustered or defective eigenvalues, whose
     moduli are not smooth, can stop the search, but never leave it without an answer, nor with one that loses more than
-    scaling all of A, or cutting the diagonal of its Schur form, does.
+    scaling all of A, or cutting the diagonal of its Schur form, does. The problem has many optima, so the search begins
+    again around the best one, from seeded disturbances: more often for small problems, in which it costs little.
 
     Args:
         theta: Solution of the regression, (m, p), on [v (nu), r (nr), 1].
@@ -96,11 +99,31 @@ class _Projection:
 
     def search(self, here: _Point) -> tuple[float, Array]:
         """Return the smallest loss found inside the circle, and its change; inf where there is none."""
-        best, penalty, damping, mark = self._better((np.inf, here.D), here.D), 0.0, 0.0, np.inf
+        best = self._better((np.inf, here.D), here.D)
         if np.linalg.matrix_rank(self.E) == len(self.E):
             best = self._better(best, self._clipped())
-        unit, evaluations = 1e-8 * float(self._spectrum[0][-1]), 0
         most = int(np.clip(_LARGE // len(self.E), *_EVALUATIONS))
+        best, used = self._walk(here, best, most, np.inf)
+        room, failed, rng = max(used, _LARGE // len(self.E) ** 2), 0, np.random.default_rng(0)
+        while np.isfinite(best[0]) and failed < len(_RESTARTS) and room > 0:
+            start = self._disturbed(best, _RESTARTS[failed], rng)
+            found, used = self._walk(self.at(start), best, min(most, room), best[0])
+            room -= used + 1
+            best, failed = (found, 0) if found[0] < _WORTH * best[0] else (best, failed + 1)
+        return best
+
+    def _disturbed(self, best: tuple[float, Array], size: float, rng: np.random.Generator) -> Array:
+        """Return a share of the best change, disturbed by one that costs about `size`^2 times as much."""
+        (loss, D), (curvature, Q) = best, self._spectrum
+        noise = (rng.normal(size=D.shape) / np.sqrt(curvature)) @ Q.T
+        return np.asarray(rng.uniform() * D + size * np.sqrt(loss / D.size) * noise)
+
+    def _walk(self, here: _Point, best: tuple[float, Array], most: int, mark: float) -> tuple[tuple[float, Array], int]:
+        """Return the best after one descent, and how many spectra it took, about `most` at most.
+
+        Stuck at a cluster, it goes on from the best where that is better than `mark`.
+        """
+        unit, evaluations, penalty, damping = 1e-8 * float(self._spectrum[0][-1]), 0, 0.0, 0.0
         while evaluations < most:
             target, multiplier = self._target(here.D, damping)
             penalty = max(penalty, 4.0 * multiplier)
@@ -114,11 +137,11 @@ class _Projection:
                 here = reached
             elif damping <= 1e8 * unit:
                 damping = max(100.0 * damping, unit)
-            elif best[0] < 0.99 * mark:  # stuck at a cluster: go on from inside the circle
+            elif best[0] < _WORTH * mark:  # stuck at a cluster: go on from inside the circle
                 mark, here, damping = best[0], self.at(best[1]), 0.0
             else:
                 break
-        return best
+        return best, evaluations
 
     def _descent(self, here: _Point, target: Array, penalty: float) -> tuple[_Point | None, int]:
         """Return the first point towards the target that lowers the merit, and how many were tried."""

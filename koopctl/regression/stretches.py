@@ -82,6 +82,17 @@ class Stretches:
                 self.T[j] += after.T @ e
                 self.rr[j] += np.square(after).sum(axis=0)
 
+    def merge(self, other: Stretches) -> Self:
+        """Add the stretches that another one of the same recursion has seen."""
+        self.fold()
+        other.fold()
+        self.n += other.n
+        self.G += other.G
+        self.T += other.T
+        self.rr += other.rr
+        self._tails = self._tails.joined([other._tails])
+        return self
+
     def _starts(self, length: int) -> np.ndarray:
         return np.arange(0, length - self.horizon + 1, max(1, self.horizon // _STARTS))
 

@@ -57,17 +57,21 @@ class Triangle:
             self._rows = []
         return self
 
-    def merge(self, other: Triangle) -> Self:
-        """Add what another accumulator of the same problem has seen.
+    def merge(self, other: Triangle, share: float = 1.0) -> Self:
+        """Add what another accumulator of the same problem has seen, counting `share` times as much.
 
         Raises:
             ShapeError: The other one is of another kind or size.
         """
         theirs = (getattr(other, "p", self.p), getattr(other, "m", self.m))
         check_mergeable(self, other, (self.p, self.m), theirs)
-        self.n += other.n
-        self._rows += [other.T, *other._rows]
+        self.n += share * other.n
+        self._rows += [np.sqrt(share) * rows for rows in (other.T, *other._rows)]
         return self.fold()
+
+    def emptied(self) -> Triangle:
+        """Return an empty accumulator of the same problem."""
+        return Triangle(self.p, self.m)
 
     def forget(self, factor: float) -> Self:
         """Let everything seen so far count `factor` times as much, 0 < factor <= 1."""

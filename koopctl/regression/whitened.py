@@ -53,8 +53,8 @@ class Whitened:
         self.inner.add(scipy.linalg.blas.dtrsm(1.0, self.L, Phi.T, lower=1).T, Y, weight)
         return self
 
-    def merge(self, other: Whitened) -> Self:
-        """Add what another accumulator with the same factor has seen.
+    def merge(self, other: Whitened, share: float = 1.0) -> Self:
+        """Add what another accumulator with the same factor has seen, counting `share` times as much.
 
         Raises:
             ShapeError: The other one is of another kind, size or factor.
@@ -62,8 +62,12 @@ class Whitened:
         check_mergeable(self, other, self.inner.R.shape, getattr(other, "inner", self.inner).R.shape)
         if not np.array_equal(self.L, other.L):
             raise ShapeError("cannot merge second passes after different first ones; merge the first ones instead.")
-        self.inner.merge(other.inner)
+        self.inner.merge(other.inner, share)
         return self
+
+    def emptied(self) -> Whitened:
+        """Return an empty accumulator of the same problem, in the same coordinates."""
+        return Whitened(self.L, self.inner.emptied())
 
     def forget(self, factor: float) -> Self:
         """Let everything seen so far count `factor` times as much, 0 < factor <= 1."""
