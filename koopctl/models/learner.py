@@ -21,7 +21,7 @@ from koopctl.models.cyclic import find_cyclic
 from koopctl.models.envelope import Envelope
 from koopctl.models.intake import Weights, check_size, check_weight, counted_parts, counted_rows, faded, joined
 from koopctl.models.probe import Probe
-from koopctl.models.updating import extended, updated
+from koopctl.models.updating import NO_SUMS, extended, updated
 from koopctl.models.window import Window, check_lengths
 from koopctl.regression.gram import Gram
 from koopctl.regression.recursive import Recursive
