@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from koopctl.controllers.lqr import LQR
     from koopctl.controllers.relinearized_mpc import RelinearizedMPC
     from koopctl.controllers.reviewing import review
+    from koopctl.controllers.value_fitting import fitted_value
     from koopctl.data.rollouts import Rollouts
     from koopctl.errors import KoopctlError
     from koopctl.features.fourier import RandomFourier
@@ -86,6 +87,7 @@ __all__ = [
     "error_bound",
     "export",
     "fit",
+    "fitted_value",
     "linear_model",
     "load",
     "review",
@@ -129,6 +131,7 @@ _HOMES = {
     "error_bound": "koopctl.identify.calibrating",
     "export": "koopctl.codegen.exporting",
     "fit": "koopctl.identify.fitting",
+    "fitted_value": "koopctl.controllers.value_fitting",
     "linear_model": "koopctl.models.state_space",
     "load": "koopctl.store",
     "review": "koopctl.controllers.reviewing",

@@ -11,7 +11,11 @@ import typer
 from koopctl.cli.files import read
 from koopctl.cli.output import Json, Output
 
-_BENCHES = {"closed-loop": "koopctl.bench.closed_loop", "identification": "koopctl.bench.identification"}
+_BENCHES = {
+    "closed-loop": "koopctl.bench.closed_loop",
+    "identification": "koopctl.bench.identification",
+    "mpc": "koopctl.bench.mpc",
+}
 
 
 def export(

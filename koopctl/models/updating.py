@@ -18,7 +18,7 @@ from koopctl.regression.solution import check_forgetting, unusable
 if TYPE_CHECKING:
     from koopctl.models.learner import Learner
 
-_NO_SUMS = (
+NO_SUMS = (
     "this model came without what it learnt from (a law's file, a file of a model with horizon > 1, fitted with "
     "another horizon, or corrected for feedback); fit a new one."
 )
@@ -87,4 +87,4 @@ def _check_sums(model: Learner) -> None:
     """Raise a NotFittedError where a model cannot go on: without stretches of its horizon it would forget old data."""
     steps = model._stretches_.horizon if hasattr(model, "_stretches_") else 1
     if not hasattr(model, "_learnt_") or model.horizon not in (1, steps):
-        raise NotFittedError(_NO_SUMS)
+        raise NotFittedError(NO_SUMS)
