@@ -14,24 +14,23 @@ from koopctl.controllers.law import Law
 from koopctl.controllers.observer import Observer
 from koopctl.controllers.plans import Plans
 from koopctl.controllers.prediction import Expansion
-from koopctl.controllers.riccati import Condensed, condense, infinite_horizon, with_last_input
+from koopctl.controllers.riccati import Condensed, condense, with_last_input
 from koopctl.controllers.rival import Rival
 from koopctl.controllers.stabilised import stabilised
-from koopctl.controllers.steady import half_ranges
-from koopctl.controllers.terminal_set import TerminalSet, terminal_set
+from koopctl.controllers.tuning import Tuning
 from koopctl.controllers.value import ValueFunction
 from koopctl.controllers.value_fitting import fitted_value
 from koopctl.controllers.weights import stage_weights
 from koopctl.errors import DesignError, SolverError
 from koopctl.models.base import Model
 from koopctl.qp import QPSolution
-from koopctl.task import ResolvedTask, Task
+from koopctl.task import Task
 
 _LENGTHS = np.append(0.5 ** np.arange(6), 0.0)  # of the batched line search
 _FIRST_LOOK = 8  # times as many candidates where there is no plan yet
 _SMALL = 0.02  # a correction of every planned state below this share of the data's half range is taken unchecked
-_RETUNE = 0.05  # a steady pair moved by less, in half ranges of the data, keeps its LQR
 _STUCK = 1e-12  # a plan that no length of the correction improves
+_OPTIONS = "iterations tolerance candidates step_bound reserve random_state rival_rounds solver".split()
 _CHEAPER = 1e-3  # share of the cost by which a rival must be cheaper to take over
 _JUMP = 0.25  # an observation this far from the plan, in half ranges of the data, starts the plan anew
 
@@ -116,25 +115,14 @@ class RelinearizedMPC(Law):
         self.value = fitted_value(model, task, **value) if isinstance(value, Mapping) else value
         if self.value is not None and self.value.model is not model:
             raise DesignError("the value was fitted on another model; fit it on the law's own.")
-        self.P = np.zeros((model.nx, model.nx))
-        self._tuned: tuple[Array, Array] | None = None  # the steady pair that P is right at
         super().__init__(model, task, observer, offset_free)
+        self._tuning = Tuning(self.prediction, self.goal)
         self._target_moved()
 
     def options(self) -> dict[str, Any]:
         """Return the options of the design."""
-        names = (
-            "iterations",
-            "tolerance",
-            "candidates",
-            "step_bound",
-            "reserve",
-            "random_state",
-            "rival_rounds",
-            "solver",
-        )
         chosen = {} if self.value is None else {"value": self.value}
-        return {name: getattr(self, name) for name in names} | chosen | super().options()
+        return {name: getattr(self, name) for name in _OPTIONS} | chosen | super().options()
 
     def _saved_options(self) -> dict[str, Any]:
         options = super()._saved_options()
@@ -151,10 +139,12 @@ class RelinearizedMPC(Law):
 
     def _target_moved(self) -> None:
         """Terminal cost, fallback gain, cost function and bounds at the steady pair."""
-        task = self.wanted
-        self._tune(task)
+        task, tuning = self.wanted, self._tuning
+        tuning.tune()
+        self.K, self.P = tuning.K, tuning.P
+        self.notes += [tuning.note] if tuning.note and tuning.note not in self.notes else []
         if not hasattr(self, "_constraints") or self.task.terminal_set or not self._constraints.suits(task):
-            self._constraints = Constraints(task, self.prediction.nu, self._terminal_set(), self.solver)
+            self._constraints = Constraints(task, self.prediction.nu, tuning.terminal_set(), self.solver)
         self._constraints.task = task
         terminal = self._constraints.terminal
         value = self._terminal_value()
@@ -167,52 +157,19 @@ class RelinearizedMPC(Law):
 
     def _terminal_value(self) -> ValueFunction | None:
         """Return the value where it was made for what is wanted now."""
-        if self.value is None:
+        wanted, nx = self.wanted, self.model.nx
+        if self.value is None or wanted.Q.ndim == 3 or wanted.R.ndim == 3:
             return None
-        home, wanted, nx = self.value.home, self.wanted, self.model.nx
-        off = np.abs(self.model.difference(self.steady.x, home.x))[: self.prediction.nq] / half_ranges(self.model)
-        if wanted.Q.ndim == 3 or wanted.R.ndim == 3 or (off > _RETUNE).any():
-            return None
+        home = self.value.home
         same = np.array_equal(stage_weights(nx, wanted.Q), home.Q) and np.array_equal(wanted.R, home.R)
-        return self.value if same else None
-
-    def _tune(self, task: ResolvedTask) -> None:
-        """Solve for the LQR at the steady pair, unless the one there is was tuned near it.
-
-        Weights that a preview changes do not count: they hold over a horizon, the LQR for ever.
-        """
-        if self._tuned is not None:
-            off = np.abs(self.model.difference(self.steady.x, self._tuned[0]))[: self.prediction.nq]
-            width = np.maximum(self.prediction.high - self.prediction.low, 1e-9)
-            close = (off <= _RETUNE * half_ranges(self.model)).all()
-            if close and (np.abs(self.steady.u - self._tuned[1]) <= _RETUNE * width).all():
-                return
-        self._tuned = self.steady.x, self.steady.u
-        A, B = self.prediction.linearize(self.steady.x, self.steady.u)
-        Q = stage_weights(self.model.nx, self.goal.home.Q)
-        try:
-            self.K, self.P = infinite_horizon(A, B, Q, self.goal.home.R + self.goal.home.dR)
-        except DesignError as error:
-            self.K, self.P = None, Q * task.horizon
-            note = f"the terminal cost is the stage cost times the horizon, and no LQR stands by as fallback: {error}"
-            self.notes += [note] if note not in self.notes else []
-        if not isinstance(self.task.terminal_cost, str) or self.task.terminal_cost == "none":
-            given = task.terminal_cost
-            self.P = np.zeros_like(Q) if given is None else stage_weights(self.model.nx, given)
+        return self.value if same and self._tuning.near(home.x) else None
 
     def _redesign(self) -> None:
-        gain, self._tuned = self.K, None
+        gain = self.K
+        self._tuning.forget()
         self._target_moved()
         if self.K is None and gain is not None:
             raise DesignError("the changed model has no LQR at the target.")
-
-    def _terminal_set(self) -> TerminalSet | None:
-        if not self.task.terminal_set:
-            return None
-        if self.K is None:
-            raise DesignError("terminal_set needs an LQR at the target, and there is none; see the notes without it.")
-        A, B = self.prediction.linearize(self.steady.x, self.steady.u)
-        return terminal_set(self.goal.home, A, B, self.K, self.steady.x, self.steady.u, self.task.terminal_set)
 
     # ------------------------------------------------------------------ one call
     def _act(self, x: Array) -> Answer:

@@ -61,9 +61,8 @@ def _relinearized(options: Options, console: Console) -> dict[str, Any]:
     found: dict[str, Any] = {"step": step_latency(2 if options.quick else 20)}
     console.print(
         "\nRelinearizedMPC, 300 features, 8 states, 1 input, horizon 20: median {step_ms:.2f} ms, "
-        "p99 {step_p99_ms:.2f} ms; where a bound binds {step_with_solver_ms:.2f} ms, {ratio_to_solver:.1f} x the bare solver".format(
-            **found["step"]
-        )
+        "p99 {step_p99_ms:.2f} ms; where a bound binds {step_with_solver_ms:.2f} ms, "
+        "{ratio_to_solver:.1f} x the bare solver".format(**found["step"])
     )
     if options.rivals:
         rng = np.random.default_rng(0)
