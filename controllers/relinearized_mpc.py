@@ -11,12 +11,11 @@ from koopctl.arrays import Array
 from koopctl.controllers.answer import Answer, RefusedError
 from koopctl.controllers.constraints import Constraints
 from koopctl.controllers.law import Law
+from koopctl.controllers.local_program import LocalProgram
 from koopctl.controllers.observer import Observer
 from koopctl.controllers.plans import Plans
 from koopctl.controllers.prediction import Expansion
-from koopctl.controllers.riccati import Condensed, condense, with_last_input
 from koopctl.controllers.rival import Rival
-from koopctl.controllers.stabilised import stabilised
 from koopctl.controllers.tuning import Tuning
 from koopctl.controllers.value import ValueFunction
 from koopctl.controllers.value_fitting import fitted_value
@@ -29,7 +28,7 @@ from koopctl.task import Task
 _LENGTHS = np.append(0.5 ** np.arange(6), 0.0)  # of the batched line search
 _FIRST_LOOK = 8  # times as many candidates where there is no plan yet
 _SMALL = 0.02  # a correction of every planned state below this share of the data's half range is taken unchecked
-_STUCK = 1e-12  # a plan that no length of the correction improves
+_STUCK = 1e-12  # a plan that no correction improves
 _OPTIONS = "iterations tolerance candidates step_bound reserve random_state rival_rounds solver".split()
 _CHEAPER = 1e-3  # share of the cost by which a rival must be cheaper to take over
 _JUMP = 0.25  # an observation this far from the plan, in half ranges of the data, starts the plan anew
@@ -150,9 +149,7 @@ class RelinearizedMPC(Law):
         value = self._terminal_value()
         self._plans = Plans(self.prediction, task, self.steady, self.P, self.K, self.reserve, terminal, value)
         self._rival.drop()
-        more = self.prediction.nu if self._plans.has_rate_cost else 0  # columns for the last input
-        home = np.zeros((self.prediction.nu, self.model.nx)) if self.K is None or task.blocked else self.K
-        self._gain_home = None if self.K is None and not task.blocked else np.pad(home, ((0, 0), (0, more)))
+        self._program = LocalProgram(self._plans, self._constraints)
         self._local = None
 
     def _terminal_value(self) -> ValueFunction | None:
@@ -265,29 +262,17 @@ class RelinearizedMPC(Law):
         self, X: Array, U: Array, local: Expansion, searching: bool
     ) -> tuple[Array, Array, float, Expansion | None, QPSolution | None]:
         """Solve the linearised problem and move the plan by as much of the correction as pays."""
-        plan = self._condensed(X, U, local, searching)
-        free_u, free_x = U + plan.free_u, X + plan.free_x[:, : X.shape[1]]
-        rows, end = self._constraints.matrix, None
-        if self._constraints.terminal is not None:
-            G = self._constraints.terminal.G
-            end = G @ self.model.difference(free_x[-1], self.steady.x)
-            A = rows(plan, np.tensordot(G, plan.S[-1][: X.shape[1]], 1))
-        else:
-            A = rows(plan)
         try:
-            bounds = self._constraints.bounds(free_u, free_x, self._u_last, self._plans.reserve, end)
-            w, solution = self._constraints.solve(A, *bounds)
+            dX, dU, gains, solution = self._program.solve(X, U, local, self._u_last, searching)
         except SolverError as error:
             raise RefusedError(f"qp_{error.status}") from None
-        self._gains = plan.gains
-        dU = plan.free_u + plan.T @ w
-        dX = (plan.free_x + plan.S @ w)[:, : self.model.nx]
+        self._gains = gains
         self._step = self._plans.distance(X + dX, U + dU, X, U)
         if not searching:
             nearer = self._shooting_step(X, U, local[0], dX, dU)
             if nearer is not None:
                 return *nearer, solution
-        X, U, cost = self._plans.follow(X, U, plan.gains, self._u_last, _LENGTHS, dX, dU)
+        X, U, cost = self._plans.follow(X, U, gains, self._u_last, _LENGTHS, dX, dU)
         return X, U, cost, None, solution
 
     def _shooting_step(
@@ -313,14 +298,3 @@ class RelinearizedMPC(Law):
             if merit <= before:
                 return X_new, U_new, cost, local
         return None
-
-    def _condensed(self, X: Array, U: Array, local: Expansion, searching: bool) -> Condensed:
-        F, A, B = local
-        d = F - X[1:]
-        H, h, P, p = self._plans.quadratic(X, U, self._u_last)
-        if self._plans.has_rate_cost:
-            A, B, d = with_last_input(A, B, d)
-        # Near home the LQR's gain is good at every stage; on the way there each stage needs its own.
-        if self._gain_home is None or (searching and not self.wanted.blocked):
-            return condense(A, B, d, H, h, P, p, np.zeros(len(P)))
-        return stabilised(A, B, d, H, h, P, p, self._gain_home, self.wanted.moves)
