@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from koopctl.bench import equalities, lifted_latency, motor_tracking, nonlinear_rival, swing_ups
+from koopctl.bench import equalities, lifted_latency, motor_tracking, nonlinear_rival, swing_ups, tightened
 from koopctl.bench.latency import recording, step_latency
 from koopctl.bench.options import Options
 from koopctl.models.sampled_rnn import SampledRNN
@@ -33,6 +33,7 @@ def run(options: Options, console: Console) -> dict[str, Any]:
         "unconstrained": _unconstrained(options, console),
         "motor": _motor(options, console),
         "swing-ups": _swing_ups(options, console),
+        "tightened": _tightened(options, console),
         "fed anything": _fed_anything(options, console),
     }
 
@@ -117,6 +118,17 @@ def _swing_ups(options: Options, console: Console) -> dict[str, Any]:
             f"{row['latest_s']:.1f} s, mean return {row['mean']:.0f}, worst {row['worst']:.0f}"
         )
     return found
+
+
+def _tightened(options: Options, console: Console) -> list[dict[str, Any]]:
+    rows = tightened.run(options.quick)
+    console.print("\ncoupled pendulums under noise, told to go beyond a bound: how often they leave it")
+    for row in rows:
+        console.print(
+            f"  {row['law']:48}{row['runs']:>7.1%} of the runs, {row['samples']:>7.2%} of the samples; on average "
+            f"{row['away']:.3f} rad inside"
+        )
+    return rows
 
 
 def _fed_anything(options: Options, console: Console) -> list[dict[str, Any]]:
