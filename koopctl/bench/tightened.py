@@ -25,7 +25,7 @@ _GRACE = 1e-3  # [rad], beyond which a sample counts as outside
 
 
 def run(quick: bool) -> list[dict[str, Any]]:
-    """Return a row a law: share of runs and of samples outside the bound over 200 seeds, and the mean distance to it."""
+    """Return a row a law: share of runs and of samples outside the bound over 200 seeds, mean distance to it."""
     rng = np.random.default_rng(0)
     train, calibration = (recorded(rng, episodes) for episodes in (100, 60))
     task = Task(target=[0.4, 0.0, 0.0, 0.0], Q=[10.0, 0.0, 0.1, 0.1], R=0.05, u_min=-2.0, u_max=2.0, horizon=_HORIZON)
