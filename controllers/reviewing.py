@@ -16,7 +16,9 @@ from koopctl.controllers.relinearized_mpc import RelinearizedMPC
 from koopctl.controllers.review import Finding, Review
 from koopctl.controllers.steady import half_ranges
 from koopctl.controllers.weights import stage_weights
+from koopctl.errors import NotFittedError
 from koopctl.models.edmdc import lifted_system
+from koopctl.models.fit_report import FitReport
 
 _REACH = 1e-8  # of the largest row of [A - lambda I, B]: below it an input does not move a mode
 _ILL = 1e8  # condition of the Hessian beyond which digits are lost in the program
@@ -43,7 +45,11 @@ def review(law: Law) -> Review:
 
 
 def _model(law: Law) -> Iterator[Finding]:
-    words = law.model.report_.warnings
+    report = _report(law)
+    words = () if report is None else report.warnings
+    if report is None:
+        advice = "a law's file holds no report of its model; review the law where it is designed to see its errors too."
+        yield Finding("model", "came without its report", "note", advice)
     if words:
         yield Finding("model", f"{len(words)} warnings in its report", "note", "; ".join(words))
 
@@ -211,9 +217,9 @@ def _horizon(law: Law) -> Iterator[Finding]:
             yield Finding("horizon", value)
     else:
         yield Finding("horizon", f"{N} steps, {N * dt:.3g} s", "warning", "no LQR exists at the target; see the notes.")
-    report = law.model.report_
-    errors = report.linear if isinstance(law, LiftedMPC) else report.relifted
-    if errors:
+    report = _report(law)
+    if report is not None:
+        errors = report.linear if isinstance(law, LiftedMPC) else report.relifted
         error, step = errors[min(N, len(errors)) - 1], min(N, len(errors))
         value = f"{error:.2g} of the spread after {step} steps"
         if not error < _ERROR:
@@ -222,6 +228,13 @@ def _horizon(law: Law) -> Iterator[Finding]:
             yield Finding("model's error at the horizon", value, "warning", advice)
         else:
             yield Finding("model's error at the horizon", value)
+
+
+def _report(law: Law) -> FitReport | None:
+    try:
+        return law.model.report_
+    except NotFittedError:
+        return None
 
 
 def _bounds(law: Law) -> Iterator[Finding]:

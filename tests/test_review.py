@@ -92,3 +92,9 @@ def test_it_prints_within_the_page_and_goes_into_json(two_input_model):
     assert max(map(len, lines)) <= 100 and not found.passed and found.warnings
     assert any(line.startswith("! horizon") for line in lines)
     assert json.loads(json.dumps(found.to_dict()))["passed"] is False
+
+
+def test_a_law_from_a_file_is_reviewed_too(two_input_model, tmp_path):
+    """Its model has no report any more, which is said; all else is looked at."""
+    law = kc.load(kc.LiftedMPC(two_input_model, TASK).save(tmp_path / "law.npz"))
+    assert finding(law, "model").verdict == "note" and finding(law, "horizon").verdict == "good"
