@@ -101,7 +101,7 @@ def _same_data(options: Options, console: Console) -> list[dict[str, Any]]:
     rows = same_data.run(options)
     fastest = min((row["fit_s"] for row in rows if row["ours"]), default=float("nan"))
     console.print(
-        "\n20 000 transitions, 200 features, medians over 3 hidden layers: fit time, error 20 and 100 steps ahead"
+        "\n20 000 transitions, 200 features, medians over 5 hidden layers: fit time, error 20 and 100 steps ahead"
     )
     console.print(f"  {'model':58}{'roll-out':>10}{'fit s':>8}{'ratio':>7}{'20':>10}{'100':>10}")
     for row in rows:
