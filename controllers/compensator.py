@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -102,7 +102,7 @@ class Compensator:
             DesignError: The law has another observer, an offset estimate, a delay or measured disturbances.
         """
         _check(law)
-        self.law = cast("LQR", law.fresh())
+        self.law = law.fresh()
         window, observer = self.law.model.window_, self.law.observer
         self.filter = observer if isinstance(observer, KalmanFilter) else None
         every = np.ones(window.nq, dtype=bool)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from koopctl.arrays import Array
-from koopctl.controllers.riccati import Condensed
 from koopctl.controllers.terminal_set import TerminalSet
 from koopctl.errors import SolverError
 from koopctl.qp import QP, QPSolution
 from koopctl.task import ResolvedTask
 
+_ZERO = np.zeros(1)
 _SLACK = 1e-9  # how far the unconstrained optimum may touch a bound
 
 
@@ -20,14 +20,20 @@ class Constraints:
     w (n_w,) are the scaled corrections of `Condensed`, s one slack for each bounded coordinate, shared by all stages,
     and one for the terminal set. The Hessian is the identity for w, so that the structure never changes and only rows
     and bounds do. Where a plan has fewer moves than steps, inputs have rows where they may change only.
+
+    A plan enters flat: its states, its inputs, its terminal rows (n_end,). Every row bounds an entry of it or the
+    difference of two, so that rows and their values are found by picking.
     """
 
-    def __init__(self, task: ResolvedTask, nu: int, terminal: TerminalSet | None = None, solver: str = "osqp") -> None:
+    def __init__(
+        self, task: ResolvedTask, nu: int, width: int, terminal: TerminalSet | None = None, solver: str = "osqp"
+    ) -> None:
         """Choose the rows that exist and set up the solver.
 
         Args:
             task: Bounds, horizon, moves and slack prices.
             nu: Number of inputs.
+            width: Entries of a planned state, coordinates first.
             terminal: Bounds on what comes after the horizon, or None.
             solver: Name of the quadratic programming solver.
 
@@ -35,7 +41,7 @@ class Constraints:
             UnknownNameError: There is no such solver.
         """
         self.task, self.terminal, self.solver = task, terminal, solver
-        self.N, self.nu, self.at = task.horizon, nu, task.moves
+        self.N, self.nu, self.width, self.at = task.horizon, nu, width, task.moves
         self.has_input, self.has_rate = _any(task.u_min, task.u_max), _any(task.du_max)
         self.above, self.below = _columns(task.y_max), _columns(task.y_min)
         self.soft = np.union1d(self.above, self.below)
@@ -46,20 +52,42 @@ class Constraints:
         price = task.slack_price[self.soft]
         self.price = np.append(price, task.slack_price.max()) if self.n_end else price
         self._linear = np.concatenate([np.zeros(self.n_w), self.price])
+        self._pick()
         self._qp = None if self.empty else self._make_solver()
         self._A: Array | None = None
         self._limits: tuple[ResolvedTask, Array | float, tuple[Array, Array]] | None = None
+
+    def _pick(self) -> None:
+        """Find the entries of the flat plan, u_last and a zero that the rows bound, and what the rates subtract."""
+        N, nu, n_x = self.N, self.nu, (self.N + 1) * self.width
+        moves = n_x + (self.at[:, None] * nu + np.arange(nu)).ravel()
+        end = n_x + N * nu + np.arange(self.n_end)
+        self._zero = n_x + N * nu + self.n_end + nu
+        stages = np.arange(1, N + 1)[:, None] * self.width
+        inputs = moves if self.has_input else moves[:0]
+        rates = moves if self.has_rate else moves[:0]
+        high, low = (stages + self.above).ravel(), (stages + self.below).ravel()
+        self._rows = np.concatenate([inputs, rates, high, low, end, end, np.full(self.n_s, self._zero)])
+        self._rates = slice(len(inputs), len(inputs) + len(rates))
+        self._before = np.concatenate([self._zero - nu + np.arange(nu), rates[nu:] - nu])[: len(rates)]
+        self._slacks = np.zeros((len(self._rows), self.n_s))
+        hard = len(inputs) + len(rates)
+        for column, first, sign in ((self.above, hard, -1.0), (self.below, hard + len(high), 1.0)):
+            rows = first + np.arange(N * len(column))
+            self._slacks[rows, np.tile(np.searchsorted(self.soft, column), N)] = sign
+        if self.n_end:
+            first = hard + len(high) + len(low)
+            self._slacks[first : first + self.n_end, -1] = -1.0
+            self._slacks[first + self.n_end : first + 2 * self.n_end, -1] = 1.0
+        self._slacks[len(self._rows) - self.n_s :] = np.eye(self.n_s)
 
     def _make_solver(self) -> QP:
         """Set the program up with every entry that can be nonzero."""
         N, nu, n_w = self.N, self.nu, self.n_w
         T = (np.arange(N)[:, None] >= self.at[None]).astype(float)
         growing = T * np.arange(1.0, N + 1.0)[:, None]  # so that no difference of two rows is zero
-        inputs = np.kron(growing, np.ones((nu, nu))).reshape(N, nu, n_w)
-        states = np.concatenate([np.zeros((1, n_w)), np.kron(T, np.ones((1, nu)))])[:, None]
-        plan = Condensed(np.zeros((N, nu)), inputs, np.zeros((N + 1, 1)), states, np.zeros((N, nu, 0)))
-        self._every = np.zeros(self.n_soft, dtype=int)  # the pattern has one column for all coordinates
-        A = self._matrix(plan, self._every, np.ones((self.n_end, n_w)))
+        states = np.repeat(np.concatenate([np.zeros((1, n_w)), np.kron(T, np.ones((1, nu)))]), self.width, axis=0)
+        A = self.matrix(np.concatenate([states, np.kron(growing, np.ones((nu, nu))), np.ones((self.n_end, n_w))]))
         return QP(np.diag(np.concatenate([np.ones(n_w), self.price])), A, solver=self.solver)
 
     def reset(self) -> None:
@@ -79,63 +107,23 @@ class Constraints:
         )
 
     # ------------------------------------------------------------------ rows
-    def matrix(self, plan: Condensed, end: Array | None = None) -> Array:
-        """Return A (m, n) of the rows, for responses of the plan and of the terminal set's rows to w, (n_end, n_w)."""
-        return self._matrix(plan, self.soft, end)
-
-    def _matrix(self, plan: Condensed, soft: np.ndarray, end: Array | None) -> Array:
-        n_w, at = self.n_w, self.at
-        parts = []
-        if self.has_input:
-            parts.append(plan.T[at].reshape(n_w, n_w))
+    def matrix(self, moves: Array) -> Array:
+        """Return A (m, n) of the rows for the response of the flat plan to w, (n_flat, n_w)."""
+        whole = np.concatenate([moves, np.zeros((self.nu + 1, self.n_w))])
+        A = np.empty((len(self._rows), self.n_w + self.n_s))
+        A[:, : self.n_w] = whole[self._rows]
         if self.has_rate:
-            step = plan.T[at]
-            step[1:] -= plan.T[at[1:] - 1]
-            parts.append(step.reshape(n_w, n_w))
-        high, low = (np.searchsorted(self.soft, side) for side in (self.above, self.below))
-        hard, n_high, n_low = sum(len(part) for part in parts), self.N * len(high), self.N * len(low)
-        A = np.zeros((hard + n_high + n_low + 2 * self.n_end + self.n_s, n_w + self.n_s))
-        if parts:
-            A[:hard, :n_w] = np.concatenate(parts)
-        if self.n_soft:
-            rows, slack = plan.S[1:][:, soft], np.eye(self.n_soft)
-            A[hard : hard + n_high, :n_w] = rows[:, high].reshape(n_high, n_w)
-            A[hard : hard + n_high, n_w : n_w + self.n_soft] = np.tile(-slack[high], (self.N, 1))
-            A[hard + n_high : hard + n_high + n_low, :n_w] = rows[:, low].reshape(n_low, n_w)
-            A[hard + n_high : hard + n_high + n_low, n_w : n_w + self.n_soft] = np.tile(slack[low], (self.N, 1))
-        if self.n_end and end is not None:
-            first = hard + n_high + n_low
-            A[first : first + self.n_end, :n_w] = A[first + self.n_end : first + 2 * self.n_end, :n_w] = end
-            A[first : first + self.n_end, -1], A[first + self.n_end : first + 2 * self.n_end, -1] = -1.0, 1.0
-        if self.n_s:
-            A[-self.n_s :, n_w:] = np.eye(self.n_s)
+            A[self._rates, : self.n_w] -= whole[self._before]
+        A[:, self.n_w :] = self._slacks
         return A
 
-    def bounds(
-        self, free_u: Array, free_x: Array, u_last: Array, reserve: Array | float = 0.0, end: Array | None = None
-    ) -> tuple[Array, Array]:
-        """Return lower (m,) and upper (m,) of the rows around planned inputs (N, nu) and states (N + 1, nq or more).
-
-        The inputs stay `reserve`, (N, nu) or 0, inside their bounds; `end` (n_end,) are the terminal rows as planned.
-        """
-        values, (low, high) = self.values(free_u, free_x, u_last, end), self.limits(reserve)
-        return low - values, high - values
-
-    def values(self, U: Array, X: Array, u_last: Array, end: Array | None = None) -> Array:
-        """Return what the rows bound (m,), of inputs (N, nu), states (N + 1, nq or more), terminal rows (n_end,)."""
-        parts = list[Array]()
-        if self.has_input:
-            parts.append(U[self.at].ravel())
+    def values(self, flat: Array, u_last: Array) -> Array:
+        """Return what the rows bound (m,), of a flat plan (n_flat,) after the input u_last (nu,)."""
+        whole = np.concatenate((flat, u_last, _ZERO))
+        values: Array = whole[self._rows]
         if self.has_rate:
-            change = U.copy()
-            change[0] -= u_last
-            change[1:] -= U[:-1]
-            parts.append(change[self.at].ravel())
-        if self.n_soft:
-            parts += [X[1:, self.above].ravel(), X[1:, self.below].ravel()]
-        if self.n_end and end is not None:
-            parts += [end, end]
-        return np.concatenate([*parts, np.zeros(self.n_s)])
+            values[self._rates] -= whole[self._before]
+        return values
 
     def limits(self, reserve: Array | float = 0.0) -> tuple[Array, Array]:
         """Return the lowest (m,) and highest (m,) the rows' values may be; the last result is kept."""
@@ -180,7 +168,7 @@ class Constraints:
         Raises:
             SolverError: The program holds NaN or has no feasible point.
         """
-        if self._qp is None or ((lower <= _SLACK).all() and (upper >= -_SLACK).all()):
+        if self._qp is None or (lower[lower.argmax()] <= _SLACK and upper[upper.argmin()] >= -_SLACK):
             return np.zeros(self.n_w), None
         solution = self._qp.solve(self._linear, lower, upper, None if A is self._A else A)
         self._A = A

@@ -117,7 +117,7 @@ class ConvexMPC(LiftedMPC):
         near = self.steady.x + self.model.window_.difference(x, self.steady.x)
         zeta = self.system.lift_state(near) - self._z_steady
         free_x, free_u = self._planned = self._free(zeta)
-        for parameter, value in ((self._free_x, free_x), (self._free_u, free_u), (self._u_before, self._u_last)):
+        for parameter, value in ((self._free_x, free_x), (self._free_u, free_u), (self._u_before, self._channel.last)):
             parameter.value = value.ravel()
         parts = []
         for each in self._program.parameters:

@@ -5,24 +5,25 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from abc import ABC, abstractmethod
-from collections import Counter, deque
-from pathlib import Path
-from typing import Any, ClassVar
+from abc import abstractmethod
+from collections import Counter
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from koopctl.archive import write_archive
-from koopctl.arrays import Array
+from koopctl.arrays import Array, all_finite
 from koopctl.controllers.answer import Answer, RefusedError
+from koopctl.controllers.channel import Channel
 from koopctl.controllers.constraints import Constraints
+from koopctl.controllers.designed import Designed
 from koopctl.controllers.goal import Goal
 from koopctl.controllers.history import History
 from koopctl.controllers.observer import Observer
 from koopctl.controllers.offset import Offset
 from koopctl.controllers.prediction import Prediction
 from koopctl.controllers.steady import Steady
+from koopctl.controllers.trust import within_trust
 from koopctl.errors import DesignError, KoopctlError
 from koopctl.models.base import Model
 from koopctl.preview import Preview, filled
@@ -31,7 +32,7 @@ from koopctl.task import ResolvedTask, Task
 _LOG = logging.getLogger("koopctl")
 
 
-class Law(ABC):
+class Law(Designed):
     """A controller made from a model and a task, with a ladder of fallbacks under it.
 
     `law(y, reference=None, preview=None)` returns `(u, info)` and never raises: the rungs are "solved" (verified),
@@ -54,13 +55,11 @@ class Law(ABC):
         goal: What the law steers to.
         observer: The law's own copy of the observer it was given, or None.
         state: The state made of the last observation, (nx,); None where there is none.
-        acting: What acts on the plant until the next observation, (nu of the model,), measured inputs included.
         K: Gain of the fallback, u = u_s - K (x - x_s), (nu, nx); None where none exists.
         notes: What the user should know about this design, in words.
         rungs: How often each rung was used since `reset`.
     """
 
-    kind: ClassVar[str]
     _constraints: Constraints  # of the laws that plan
 
     def __init__(self, model: Model, task: Task, observer: Observer | None = None, offset_free: float = False) -> None:
@@ -83,16 +82,15 @@ class Law(ABC):
                 f"the observer was made for another {type(observer.model).__name__} than the law's; make it with the "
                 "same model object."
             )
-        self.model = model
-        self.task = task
-        self.observer = None if observer is None else observer.fresh()  # laws that share one would share its past
+        task, cut = within_trust(model, task, linear=self.kind == "lifted")
+        super().__init__(model, task, observer, offset_free)
         self.prediction = Prediction(model, task)
         self.goal = Goal(model, task, self.prediction, exact=offset_free is not False)
-        self.notes: list[str] = [self.steady.note] if self.steady.note else []
+        self.notes = [note for note in (cut, self.steady.note) if note]
         self.K: Array | None = None
-        self.offset_free = offset_free
         self._offset = None if offset_free is False else self._make_offset(offset_free)
         self._history = History(model)
+        self._channel = Channel(self.prediction, task.delay)
         self.reset()
 
     @property
@@ -110,6 +108,11 @@ class Law(ABC):
         """Sampling time the law must run at [s]."""
         return self.model.dt
 
+    @property
+    def acting(self) -> Array:
+        """What acts on the plant until the next observation, (nu of the model,), measured inputs included."""
+        return self._channel.acting
+
     def reset(self) -> None:
         """Forget the past: history, plan, last input, counts of the rungs."""
         self._history.reset()
@@ -122,10 +125,8 @@ class Law(ABC):
             self._offset.reset()
         if self.goal.reset():
             self._target_moved()
-        self._u_last = self.wanted.u_safe.copy()
+        self._channel.reset(self.wanted.u_safe)
         self.state: Array | None = None
-        self.acting = self.prediction.full(self._u_last, 0)
-        self._pending: deque[Array] = deque([self.acting] * self.task.delay)  # sent, but not yet acting
         self.rungs: Counter[str] = Counter()
         if hasattr(self, "_constraints"):
             self._constraints.reset()
@@ -152,10 +153,10 @@ class Law(ABC):
         except Exception as error:
             answer = Answer(self.wanted.u_safe, "safe", f"fault:{type(error).__name__}")
             _LOG.exception("law fell to the safe input")
-        u = self._clamp(answer.u)
+        u = self._channel.inside(answer.u, self.wanted)
         self._send(u.copy())  # u itself is the caller's from here on
         self.rungs[answer.status] += 1
-        if answer.status not in ("solved",) or answer.reason:
+        if answer.reason:
             _LOG.debug("rung %s: %s", answer.status, answer.reason)
         info = {
             "status": answer.status,
@@ -188,7 +189,7 @@ class Law(ABC):
         if x is None:
             return self._without_state(fault)
         reason = reason or fault
-        for u in self._pending:
+        for u in self._channel.pending:
             x = self.prediction.advance(x, u)
         excess = float(self.model.excess(x[None])[0])
         detail = {"excess": excess}
@@ -196,7 +197,7 @@ class Law(ABC):
             reason = "outside_data"
         try:
             answer = self._act(x)
-            if not np.isfinite(answer.u).all():
+            if not all_finite(answer.u):
                 raise RefusedError("not_finite")
         except RefusedError as refusal:
             fault = str(refusal)
@@ -243,20 +244,9 @@ class Law(ABC):
         return Offset(self.prediction, gain)
 
     # ------------------------------------------------------------------ in and out
-    def _clamp(self, u: Array) -> Array:
-        task = self.wanted
-        safe = u if u.shape == task.u_safe.shape and np.isfinite(u).all() else task.u_safe
-        rate, low, high = (v if v.ndim == 1 else v[0] for v in (task.du_max, task.u_min, task.u_max))
-        near = np.minimum(np.maximum(safe, self._u_last - rate), self._u_last + rate)
-        return np.asarray(np.minimum(np.maximum(near, low), high))
-
     def _send(self, u: Array) -> None:
-        """Note the input (nu,) that is sent now, and which one acts until the next observation."""
-        self._u_last = u
-        self.acting = self.prediction.full(u, 0)
-        if self.task.delay:
-            self._pending.append(self.acting)
-            self.acting = self._pending.popleft()
+        """Note the input (nu,) that is sent now, and what follows from it."""
+        self._channel.send(u)
         self._history.remember(self.acting)
         if len(self.prediction.measured):
             self.prediction.W = filled(self.prediction.W[1:], len(self.prediction.W))
@@ -272,7 +262,7 @@ class Law(ABC):
             return ""
         before = self.goal.keep()
         try:
-            self.goal.take(target, preview, self._pending)
+            self.goal.take(target, preview, self._channel.pending)
             self._target_moved()
         except (KoopctlError, ArithmeticError, ValueError, TypeError):  # no law for this: stay with the one there is
             self.goal.restore(before)
@@ -297,33 +287,3 @@ class Law(ABC):
     def _redesign(self) -> None:
         """Recompute what depends on the model."""
         self._target_moved()
-
-    # ------------------------------------------------------------------ copies and files
-    def options(self) -> dict[str, Any]:
-        """Return the options this law was designed with, beside model and task: JSON-able ones, and the observer."""
-        chosen = {} if self.offset_free is False else {"offset_free": self.offset_free}
-        return chosen if self.observer is None else chosen | {"observer": self.observer}
-
-    def fresh(self) -> Law:
-        """Return an independent law with the same design and an empty past."""
-        model, options = copy.deepcopy((self.model, self.options()))  # together: the observer's model is the law's
-        return type(self)(model, self.task, **options)
-
-    def __copy__(self) -> Law:
-        """Return a law of the same design and model with a past of its own, as solvers and observers have one."""
-        return type(self)(self.model, self.task, **self.options())
-
-    def _saved_options(self) -> dict[str, Any]:
-        """Return the options as a file holds them, without the observer, which has arrays of its own."""
-        return {name: value for name, value in self.options().items() if name != "observer"}
-
-    def save(self, path: str | Path) -> Path:
-        """Write model, task, options and observer to one .npz; `koopctl.load` designs the same law from it."""
-        header, arrays = self.model.pack()
-        options = self._saved_options()
-        full: dict[str, Any] = {"kind": self.kind, "task": self.task.to_dict(), "options": options, "model": header}
-        if self.observer is not None:
-            own, noises = self.observer.pack()
-            full["observer"] = {"kind": self.observer.kind, "options": own}
-            arrays = arrays | {f"observer_{name}": array for name, array in noises.items()}
-        return write_archive(path, "law", full, arrays)

@@ -115,6 +115,7 @@ class LiftedMPC(Law):
         weighed, horizon, nu = self._weighed, self._horizon, self.prediction.nu
         self._by_state, self._by_drift = weighed.optimum(horizon.state), weighed.optimum(horizon.drift)
         self._by_last = weighed.moves @ (weighed.to_w @ weighed.change_cost[:, :nu])
+        self._rate_cost = bool(task.dR.any())
         self._split = (len(horizon.S) * horizon.nq, len(horizon.S) * horizon.nq + horizon.N * nu)
         self._stale = True
 
@@ -143,34 +144,32 @@ class LiftedMPC(Law):
         if self._offset is not None:
             self.drift = self.drift + self._offset.value
         still = self._by_drift @ self.drift + self._known_ahead(task)
-        first, last_input = self._split
-        still[:first] += np.tile(self.steady.x[: self.prediction.nq], task.horizon + 1)
-        still[first:last_input] += np.tile(self.steady.u, task.horizon)
+        aim = [np.tile(self.steady.x[: self.prediction.nq], task.horizon + 1), np.tile(self.steady.u, task.horizon)]
+        self._aim = np.concatenate([*aim, np.zeros(len(still) - self._split[1])])
+        still += self._aim
+        if task.path is not None:
+            self._aim[: task.path[:-1].size] = task.path[:-1].ravel()
+        self._prices = self._priced(task)
         if not hasattr(self, "_constraints") or not self._constraints.suits(task):
-            self._constraints = Constraints(task, self.prediction.nu, self.terminal, self.solver)
+            nq, nu = self.prediction.nq, self.prediction.nu
+            self._constraints = Constraints(task, nu, nq, self.terminal, self.solver)
             self._stale = True
         self._constraints.task = task
         if self._stale:
             self._stale = False
-            self._rows = self._constraints.matrix(self._weighed.plan, self._weighed.moves[last_input:])
-            self._join()
-        self._still = self._with_rows @ still
-        self._still[len(still) :] += self._rows_of_last @ self.steady.u
+            self._rows = self._constraints.matrix(self._weighed.moves)
+        self._still = still
 
-    def _join(self) -> None:
-        """Put the constraints' rows below the plan, so that a call finds both by one product."""
-        total, nu = len(self._weighed.moves), self.prediction.nu
-
-        def values(flat: Array, u_last: Array) -> Array:
-            X, U, end = self._parts(flat)
-            return self._constraints.values(U, X, u_last, end)
-
-        of_plan = np.array([values(unit, np.zeros(nu)) for unit in np.eye(total)]).T
-        self._rows_of_last = np.array([values(np.zeros(total), unit) for unit in np.eye(nu)]).T
-        self._with_rows = np.concatenate([np.eye(total), of_plan])
-        self._of_state = np.ascontiguousarray(self._with_rows @ self._by_state)
-        self._of_last = self._with_rows @ self._by_last
-        self._of_last[total:] += self._rows_of_last
+    def _priced(self, task: ResolvedTask) -> Array | None:
+        """Return the linear cost of a flat plan, None where nothing has a price."""
+        if not (task.y_price.any() or task.u_price.any()):
+            return None
+        N, nq, nu = task.horizon, self.prediction.nq, self.prediction.nu
+        prices = np.zeros(len(self._aim))
+        first, last_input = self._split
+        prices[nq:first] = np.broadcast_to(task.y_price, (N, nq)).ravel()
+        prices[first:last_input] = np.broadcast_to(task.u_price, (N, nu)).ravel()
+        return prices
 
     def _known_ahead(self, task: ResolvedTask) -> Array | float:
         """What the path, the prices and the disturbances ahead do to the optimum, flat."""
@@ -195,10 +194,11 @@ class LiftedMPC(Law):
     def _act(self, x: Array) -> Answer:
         near = self.steady.x + self.model.window_.difference(x, self.steady.x)
         # An observer's x is lifted anew, though a KalmanFilter has a z: off the manifold of the lift it controls worse.
-        joined = self._still + self._of_state @ (self.system.lift_state(near) - self._z_steady)
-        joined += self._of_last @ (self._u_last - self.steady.u)
-        total = len(self._weighed.moves)
-        flat, values = joined[:total], joined[total:]
+        flat = self._by_state.dot(self.system.lift_state(near) - self._z_steady)
+        flat += self._still
+        if self._rate_cost:
+            flat += self._by_last.dot(self._channel.last - self.steady.u)
+        values = self._constraints.values(flat, self._channel.last)
         low, high = self._constraints.limits()
         try:
             w, solution = self._constraints.solve(self._rows, low - values, high - values)
@@ -206,25 +206,23 @@ class LiftedMPC(Law):
             raise RefusedError(f"qp_{error.status}") from None
         status, detail = "solved", {"qp_time": 0.0, "qp_iterations": 0}
         if solution is not None:
-            flat += self._weighed.moves @ w
+            flat += self._weighed.moves.dot(w)
             status, detail = solution.status, {"qp_time": solution.solve_time, "qp_iterations": solution.iterations}
-        Q, U, _ = self._parts(flat)
-        return Answer(U[0], status, "" if status == "solved" else "stopped_early", self._cost(Q, U), Q, U, detail)
-
-    def _parts(self, flat: Array) -> tuple[Array, Array, Array]:
-        """Return coordinates (N + 1, nq), inputs (N, nu) and terminal rows (m,)."""
         first, last_input = self._split
-        N, nu = self.wanted.horizon, self.prediction.nu
-        return flat[:first].reshape(N + 1, -1), flat[first:last_input].reshape(N, nu), flat[last_input:]
+        N, nq, nu = self.wanted.horizon, self.prediction.nq, self.prediction.nu
+        Q, U = flat[:first].reshape(N + 1, nq), flat[first:last_input].reshape(N, nu)
+        return Answer(U[0], status, "" if status == "solved" else "stopped_early", self._cost(flat, U), Q, U, detail)
 
-    def _cost(self, Q: Array, U: Array) -> float:
+    def _cost(self, flat: Array, U: Array) -> float:
         """Return the stage costs of a plan; the lifted terminal cost is left out, as its state is not formed."""
-        task, aim = self.wanted, self.steady.x[: Q.shape[1]]
-        e, du = Q[:-1] - (aim if task.path is None else task.path[:-1]), U - self.steady.u
-        cost = np.vdot(weighted(e, self._stage_Q), e) + np.vdot(weighted(du, task.R), du)
-        if task.dR.any():
-            change = np.diff(U, axis=0, prepend=self._u_last[None])
-            cost += np.vdot(weighted(change, task.dR), change)
-        if task.y_price.any() or task.u_price.any():
-            cost += (Q[1:] * task.y_price).sum() + (U * task.u_price).sum()
+        _, R, dR = self._weights
+        off, (first, last_input) = flat - self._aim, self._split
+        nq = self.prediction.nq
+        e, du = off[: first - nq].reshape(-1, nq), off[first:last_input].reshape(U.shape)
+        cost = np.vdot(weighted(e, self._stage_Q), e) + np.vdot(weighted(du, R), du)
+        if self._rate_cost:
+            change = np.diff(U, axis=0, prepend=self._channel.last[None])
+            cost += np.vdot(weighted(change, dR), change)
+        if self._prices is not None:
+            cost += self._prices.dot(flat)
         return float(cost)

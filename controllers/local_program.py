@@ -46,14 +46,17 @@ class LocalProgram:
             numpy.linalg.LinAlgError: The Hessian is not positive definite.
         """
         plan, nx = self._condensed(X, U, local, u_last, searching), X.shape[1]
-        free_u, free_x = U + plan.free_u, X + plan.free_x[:, :nx]
-        end = rows = None
+        free_x = X + plan.free_x[:, :nx]
+        parts, moves = [free_x.ravel(), (U + plan.free_u).ravel()], [plan.S[:, :nx], plan.T]
         if self.constraints.terminal is not None:
             G = self.constraints.terminal.G
-            end = G @ self.plans.window.difference(free_x[-1], self.plans.steady.x)
-            rows = np.tensordot(G, plan.S[-1][:nx], 1)
-        bounds = self.constraints.bounds(free_u, free_x, u_last, self.plans.reserve, end)
-        w, solution = self.constraints.solve(self.constraints.matrix(plan, rows), *bounds)
+            parts.append(G @ self.plans.window.difference(free_x[-1], self.plans.steady.x))
+            moves.append((G @ plan.S[-1][:nx])[None])
+        n_w = plan.T.shape[2]
+        values = self.constraints.values(np.concatenate(parts), u_last)
+        low, high = self.constraints.limits(self.plans.reserve)
+        rows = self.constraints.matrix(np.concatenate([move.reshape(-1, n_w) for move in moves]))
+        w, solution = self.constraints.solve(rows, low - values, high - values)
         return (plan.free_x + plan.S @ w)[:, :nx], plan.free_u + plan.T @ w, plan.gains, solution
 
     def _condensed(self, X: Array, U: Array, local: Expansion, u_last: Array, searching: bool) -> Condensed:

@@ -152,7 +152,8 @@ class LQR(Law):
         u = self.asked(K, x, integral.value)
         answer = Answer(u, detail={"integral": integral.value})
         if self._measured is not None and np.isfinite(u).all():
-            integral.value = self.integrated(K, integral.value, self._measured, u - self._clamp(u))
+            beyond = u - self._channel.inside(u, self.wanted)
+            integral.value = self.integrated(K, integral.value, self._measured, beyond)
         return answer
 
     def gain_at(self, k: int) -> Array:

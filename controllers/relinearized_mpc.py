@@ -143,7 +143,8 @@ class RelinearizedMPC(Law):
         self.K, self.P = tuning.K, tuning.P
         self.notes += [tuning.note] if tuning.note and tuning.note not in self.notes else []
         if not hasattr(self, "_constraints") or self.task.terminal_set or not self._constraints.suits(task):
-            self._constraints = Constraints(task, self.prediction.nu, tuning.terminal_set(), self.solver)
+            nu, nx = self.prediction.nu, self.prediction.nx
+            self._constraints = Constraints(task, nu, nx, tuning.terminal_set(), self.solver)
         self._constraints.task = task
         terminal = self._constraints.terminal
         value = self._terminal_value()
@@ -229,10 +230,10 @@ class RelinearizedMPC(Law):
         others = self._plans.candidates(X, U, count, self._rng)
         if not shift:
             others = np.concatenate([others, self._plans.greedy(X[0])])
-        *best, cost = self._plans.best_of(X[0], others, self._u_last)
+        *best, cost = self._plans.best_of(X[0], others, self._channel.last)
         if shift:
             gains = self._gains[np.minimum(np.arange(len(U)) + shift, len(U) - 1)]
-            *kept, kept_cost = self._plans.follow(X, U, gains, self._u_last, np.zeros(1))
+            *kept, kept_cost = self._plans.follow(X, U, gains, self._channel.last, np.zeros(1))
             best = kept if kept_cost <= cost else best
         return best[0], best[1]
 
@@ -241,7 +242,7 @@ class RelinearizedMPC(Law):
         mine, step, rival = self._gains, self._step, self._rival
         new_cost = np.inf
         try:
-            X_new, U_new = rival.next(self._plans, X, U, self._u_last, self._rng)
+            X_new, U_new = rival.next(self._plans, X, U, self._channel.last, self._rng)
             local = self.prediction.expand(X_new[:-1], U_new)
             X_new, U_new, new_cost, _, _ = self._round(X_new, U_new, local, True)
         except (RefusedError, np.linalg.LinAlgError):
@@ -263,7 +264,7 @@ class RelinearizedMPC(Law):
     ) -> tuple[Array, Array, float, Expansion | None, QPSolution | None]:
         """Solve the linearised problem and move the plan by as much of the correction as pays."""
         try:
-            dX, dU, gains, solution = self._program.solve(X, U, local, self._u_last, searching)
+            dX, dU, gains, solution = self._program.solve(X, U, local, self._channel.last, searching)
         except SolverError as error:
             raise RefusedError(f"qp_{error.status}") from None
         self._gains = gains
@@ -272,7 +273,7 @@ class RelinearizedMPC(Law):
             nearer = self._shooting_step(X, U, local[0], dX, dU)
             if nearer is not None:
                 return *nearer, solution
-        X, U, cost = self._plans.follow(X, U, gains, self._u_last, _LENGTHS, dX, dU)
+        X, U, cost = self._plans.follow(X, U, gains, self._channel.last, _LENGTHS, dX, dU)
         return X, U, cost, None, solution
 
     def _shooting_step(
@@ -288,13 +289,13 @@ class RelinearizedMPC(Law):
         size = float((np.abs(dX[1:, :nq]) / self._plans.half).max())
         if size <= _SMALL:
             X_new, U_new = X + dX, self._plans.clip(U + dU)
-            return X_new, U_new, self._plans.cost_of(X_new, U_new, self._u_last), None
+            return X_new, U_new, self._plans.cost_of(X_new, U_new, self._channel.last), None
         longest = min(1.0, self.step_bound / size)
-        before, _ = self._plans.merit(X, U, F, self._u_last)
+        before, _ = self._plans.merit(X, U, F, self._channel.last)
         for length in (longest, 0.5 * longest, 0.2 * longest):
             X_new, U_new = X + length * dX, self._plans.clip(U + length * dU)
             local = self.prediction.expand(X_new[:-1], U_new)
-            merit, cost = self._plans.merit(X_new, U_new, local[0], self._u_last)
+            merit, cost = self._plans.merit(X_new, U_new, local[0], self._channel.last)
             if merit <= before:
                 return X_new, U_new, cost, local
         return None

@@ -48,7 +48,7 @@ def _model(law: Law) -> Iterator[Finding]:
     report = _report(law)
     words = () if report is None else report.warnings
     if report is None:
-        advice = "a law's file holds no report of its model; review the law where it is designed to see its errors too."
+        advice = "its errors are not known here; review a law whose model was fitted or loaded with its report."
         yield Finding("model", "came without its report", "note", advice)
     if words:
         yield Finding("model", f"{len(words)} warnings in its report", "note", "; ".join(words))
@@ -224,7 +224,7 @@ def _horizon(law: Law) -> Iterator[Finding]:
         value = f"{error:.2g} of the spread after {step} steps"
         if not error < _ERROR:
             good = next((k for k, each in enumerate(errors) if not each < _ERROR), len(errors))
-            advice = f"the model is good for about {good} steps; plan no further, or learn a better one."
+            advice = f"the model is good for about {good} steps; set horizon_error, or learn a better one."
             yield Finding("model's error at the horizon", value, "warning", advice)
         else:
             yield Finding("model's error at the horizon", value)

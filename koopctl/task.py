@@ -51,6 +51,8 @@ class Task:
         margin: How far inside their bounds planned coordinates stay, (nq,), or after 1, 2, ... steps, (n, nq), the last
             row kept: an `ErrorBound`'s `half_widths` keeps the plant inside where the plan alone would not. It never
             takes more than nine tenths of the room between two bounds.
+        horizon_error: Where the model's own multi-step error, as a share of the data's spread, would exceed this before
+            the horizon's end, the horizon ends there, and the law's notes say so. None plans as far as it is told.
         delay: Samples between an observation and the moment the input computed from it acts; the law then plans
             from where the plant will be.
     """
@@ -76,10 +78,13 @@ class Task:
     disturbances: Sequence[str] = ()
     delay: int = 0
     margin: ByName | None = None
+    horizon_error: float | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without a model."""
         as_whole("horizon", self.horizon, 1)
+        if self.horizon_error is not None and not (is_finite(self.horizon_error) and self.horizon_error > 0):
+            raise DataError(f"horizon_error is {self.horizon_error!r}; it is None or a positive share of the spread.")
         _check_price(self.slack_price)
         as_whole("delay", self.delay, 0)
         as_whole("terminal_set", self.terminal_set, 0)

@@ -43,8 +43,10 @@ BOUNDS = {
 
 def solve(constraints, plan, X, U, u_last):
     """Solve the program around a plan."""
-    bounds = constraints.bounds(U + plan.free_u, X + plan.free_x, u_last)
-    return constraints.solve(constraints.matrix(plan), *bounds)
+    values = constraints.values(np.concatenate([(X + plan.free_x).ravel(), (U + plan.free_u).ravel()]), u_last)
+    rows = constraints.matrix(np.concatenate([part.reshape(-1, len(U) * 2) for part in (plan.S, plan.T)]))
+    low, high = constraints.limits()
+    return constraints.solve(rows, low - values, high - values)
 
 
 @pytest.mark.parametrize("name", list(BOUNDS))
@@ -54,7 +56,7 @@ def test_the_rows_state_the_bounds(two_input_model, name, price):
     task = resolve(two_input_model, kc.Task(target=0.0, Q=1.0, R=0.1, horizon=N, slack_price=price, **BOUNDS[name]))
     plan, X, U = horizon(two_input_model, np.array([0.4, -0.3, 0.2]))
     u_last = np.array([0.05, -0.1])
-    w, solution = solve(Constraints(task, 2), plan, X, U, u_last)
+    w, solution = solve(Constraints(task, 2, 3), plan, X, U, u_last)
     assert solution is not None and solution.usable
 
     v, slack = cp.Variable(2 * N), cp.Variable(3, nonneg=True)
@@ -86,14 +88,14 @@ def test_what_is_not_bounded_needs_no_solver(two_input_model):
         {"u_min": -50.0, "u_max": 50.0, "du_max": 90.0, "y_min": -70.0, "y_max": 70.0},
     ):
         task = resolve(two_input_model, kc.Task(target=0.0, Q=1.0, R=0.1, horizon=N, **bounds))
-        w, solution = solve(Constraints(task, 2), plan, X, U, np.zeros(2))
+        w, solution = solve(Constraints(task, 2, 3), plan, X, U, np.zeros(2))
         assert solution is None and w.shape == (2 * N,) and not w.any()
 
 
 def test_a_plan_that_is_not_finite_is_refused(two_input_model):
     """NaN and overflow never reach the solver."""
     task = resolve(two_input_model, kc.Task(target=0.0, Q=1.0, R=0.1, u_min=-0.1, u_max=0.1, horizon=N))
-    constraints = Constraints(task, 2)
+    constraints = Constraints(task, 2, 3)
     plan, X, U = horizon(two_input_model, np.array([0.4, -0.3, 0.2]))
     for bad in (np.nan, 1e21, -1e30, np.inf):
         spoilt = U.copy()
@@ -109,6 +111,6 @@ def test_soft_bounds_give_way_however_far(two_input_model, distance):
     """Inputs stay inside, the coordinate comes as near as the inputs let it, the program is never infeasible."""
     task = resolve(two_input_model, kc.Task(target=0.0, Q=1.0, R=0.1, u_min=-0.2, u_max=0.2, y_max=0.1, horizon=N))
     plan, X, U = horizon(two_input_model, distance * np.array([1.0, 1.0, 1.0]))
-    w, solution = solve(Constraints(task, 2), plan, X, U, np.zeros(2))
+    w, solution = solve(Constraints(task, 2, 3), plan, X, U, np.zeros(2))
     u = U + plan.free_u + plan.T @ w
     assert solution.usable and np.abs(u).max() < 0.2 + 1e-4 * distance**0.5

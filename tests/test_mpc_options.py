@@ -62,7 +62,7 @@ def assert_is_its_statement(law: kc.LiftedMPC, states: np.ndarray, **call: Any) 
     """Compare calls of the law with CVXPY; return how often the solver was needed."""
     bound, nq = 0, law.prediction.nq
     for x in states:
-        u_last = law._u_last.copy()
+        u_last = law._channel.last.copy()
         u, info = law(x, **call)
         assert (info["status"], info["reason"]) == ("solved", "")
         if law.task.disturbances and "preview" in call:  # the law has gone on by a step since
@@ -91,7 +91,7 @@ def test_a_call_is_the_problem_cvxpy_states(two_input_model, name):
     law = kc.LiftedMPC(two_input_model, TASK.replace(**TIGHT))
     assert assert_is_its_statement(law, RNG.uniform(-0.6, 0.6, (3, 3)), **CALLS[name])
     home, plain = kc.LiftedMPC(two_input_model, TASK.replace(**TIGHT)), RNG.uniform(-0.6, 0.6, 3)
-    home._u_last = law._u_last
+    home._channel.last = law._channel.last
     assert np.abs(law(plain)[0] - home(plain)[0]).max() < 1e-6  # the task's own come back
 
 

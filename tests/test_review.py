@@ -95,6 +95,7 @@ def test_it_prints_within_the_page_and_goes_into_json(two_input_model):
 
 
 def test_a_law_from_a_file_is_reviewed_too(two_input_model, tmp_path):
-    """Its model has no report any more, which is said; all else is looked at."""
+    """Its model's report came with it, so that the review is the one of the law as it was designed."""
     law = kc.load(kc.LiftedMPC(two_input_model, TASK).save(tmp_path / "law.npz"))
-    assert finding(law, "model").verdict == "note" and finding(law, "horizon").verdict == "good"
+    assert finding(law, "model's error").verdict == "good" and finding(law, "horizon").verdict == "good"
+    assert "came without" not in str(kc.review(law))

@@ -196,7 +196,7 @@ class Model(Learner):
         self._fitted  # noqa: B018  raises where there is no fit
         if "_report_" not in self.__dict__:
             if not hasattr(self, "_probe_"):
-                raise NotFittedError("this model came without its report (inside a law's file); load the model's own.")
+                raise NotFittedError("this model came without its report; load a file with it, or fit it again.")
             self._report_ = FitReport.of(self)
         return self._report_
 
@@ -215,13 +215,18 @@ class Model(Learner):
         What was learnt is saved with it, so that `partial_fit` and `update` go on where they were; but with horizon > 1
         it is not, as it may be many times as large as the model: that one only predicts when it comes back.
         """
-        header, arrays = self.pack()
-        if hasattr(self, "_probe_") or "_report_" in self.__dict__:
-            header |= {"report": self.report_.to_dict()}
+        header, arrays = self.pack_with_report()
         if self.horizon == 1 and hasattr(self, "_learnt_"):  # with what was learnt since from single transitions
             learnt = self._recursive_.to_gram() if hasattr(self, "_recursive_") else self._learnt_
             arrays |= learnt.arrays()
         return write_archive(path, "model", header, arrays)
+
+    def pack_with_report(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Return what `pack` does, and the report in the header where there is one."""
+        header, arrays = self.pack()
+        if hasattr(self, "_probe_") or "_report_" in self.__dict__:
+            header |= {"report": self.report_.to_dict()}
+        return header, arrays
 
     def pack(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """Return a JSON-able header and the arrays that rebuild this model (without its Gram matrices)."""
