@@ -157,8 +157,14 @@ class Constraints:
         return np.asarray(rows if len(self.at) == self.N else pick.reduceat(rows, self.at, axis=0)).ravel()
 
     # ------------------------------------------------------------------ solving
-    def solve(self, A: Array, lower: Array, upper: Array) -> tuple[Array, QPSolution | None]:
-        """Return the corrections w (n_w,) and the solver's answer, None when no bound is touched.
+    def touched(self, lower: Array, upper: Array) -> bool:
+        """Tell whether no correction, w = 0, is beyond one of these bounds (m,), or one is NaN."""
+        if self._qp is None:
+            return False
+        return not (lower[lower.argmax()] <= _SLACK and upper[upper.argmin()] >= -_SLACK)
+
+    def solve(self, A: Array, lower: Array, upper: Array) -> tuple[Array, QPSolution]:
+        """Return the corrections w (n_w,) and the solver's answer, for bounds that are touched.
 
         Args:
             A: Rows, (m, n); the same object as before says that nothing in it has changed.
@@ -168,8 +174,8 @@ class Constraints:
         Raises:
             SolverError: The program holds NaN or has no feasible point.
         """
-        if self._qp is None or (lower[lower.argmax()] <= _SLACK and upper[upper.argmin()] >= -_SLACK):
-            return np.zeros(self.n_w), None
+        if self._qp is None:
+            raise SolverError("empty", "nothing is bounded, so there is no program to solve.")
         solution = self._qp.solve(self._linear, lower, upper, None if A is self._A else A)
         self._A = A
         if not solution.usable:

@@ -200,12 +200,13 @@ class LiftedMPC(Law):
             flat += self._by_last.dot(self._channel.last - self.steady.u)
         values = self._constraints.values(flat, self._channel.last)
         low, high = self._constraints.limits()
-        try:
-            w, solution = self._constraints.solve(self._rows, low - values, high - values)
-        except SolverError as error:
-            raise RefusedError(f"qp_{error.status}") from None
+        low, high = low - values, high - values
         status, detail = "solved", {"qp_time": 0.0, "qp_iterations": 0}
-        if solution is not None:
+        if self._constraints.touched(low, high):
+            try:
+                w, solution = self._constraints.solve(self._rows, low, high)
+            except SolverError as error:
+                raise RefusedError(f"qp_{error.status}") from None
             flat += self._weighed.moves.dot(w)
             status, detail = solution.status, {"qp_time": solution.solve_time, "qp_iterations": solution.iterations}
         first, last_input = self._split

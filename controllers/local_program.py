@@ -46,18 +46,25 @@ class LocalProgram:
             numpy.linalg.LinAlgError: The Hessian is not positive definite.
         """
         plan, nx = self._condensed(X, U, local, u_last, searching), X.shape[1]
-        free_x = X + plan.free_x[:, :nx]
-        parts, moves = [free_x.ravel(), (U + plan.free_u).ravel()], [plan.S[:, :nx], plan.T]
-        if self.constraints.terminal is not None:
-            G = self.constraints.terminal.G
-            parts.append(G @ self.plans.window.difference(free_x[-1], self.plans.steady.x))
-            moves.append((G @ plan.S[-1][:nx])[None])
+        dX, dU = plan.free_x[:, :nx], plan.free_u
+        free_x, constraints, terminal = X + dX, self.constraints, self.constraints.terminal
+        parts = [free_x.ravel(), (U + dU).ravel()]
+        if terminal is not None:
+            parts.append(terminal.G @ self.plans.window.difference(free_x[-1], self.plans.steady.x))
+        values = constraints.values(np.concatenate(parts), u_last)
+        low, high = constraints.limits(self.plans.reserve)
+        low, high = low - values, high - values
+        if not constraints.touched(low, high):
+            return dX, dU, plan.gains, None
         n_w = plan.T.shape[2]
-        values = self.constraints.values(np.concatenate(parts), u_last)
-        low, high = self.constraints.limits(self.plans.reserve)
-        rows = self.constraints.matrix(np.concatenate([move.reshape(-1, n_w) for move in moves]))
-        w, solution = self.constraints.solve(rows, low - values, high - values)
-        return (plan.free_x + plan.S @ w)[:, :nx], plan.free_u + plan.T @ w, plan.gains, solution
+        moves = [plan.S[:, :nx].reshape(-1, n_w), plan.T.reshape(-1, n_w)]
+        if terminal is not None:
+            moves.append(terminal.G @ plan.S[-1][:nx])
+        whole = np.concatenate(moves)
+        w, solution = constraints.solve(constraints.matrix(whole), low, high)
+        change = whole.dot(w)
+        dX = dX + change[: X.size].reshape(X.shape)
+        return dX, dU + change[X.size : X.size + U.size].reshape(U.shape), plan.gains, solution
 
     def _condensed(self, X: Array, U: Array, local: Expansion, u_last: Array, searching: bool) -> Condensed:
         F, A, B = local

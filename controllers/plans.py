@@ -51,6 +51,7 @@ class Plans:
         self.has_soft_bounds = bool(bounded) or terminal is not None
         self.has_prices = bool(task.y_price.any() or task.u_price.any())
         self.half = half_ranges(prediction.model)
+        self._per_half, self._per_width = 1.0 / self.half, 1.0 / np.maximum(prediction.high - prediction.low, 1e-9)
         self.input_low = np.where(np.isfinite(task.u_min), task.u_min, prediction.low)
         self.input_high = np.where(np.isfinite(task.u_max), task.u_max, prediction.high)
         # Without a terminal cost, deviations are worth what they cost over a horizon.
@@ -139,7 +140,8 @@ class Plans:
         """Return the cost of one plan X (N + 1, nx), U (N, nu)."""
         e, du = self.window.difference(X, self.aim), U - self.steady.u
         cost = np.vdot(weighted(e[:-1], self.Q), e[:-1]) + np.vdot(weighted(du, self.task.R), du)
-        cost += self._end_cost(X[-1:], e[-1:])[0]
+        end = e[-1]
+        cost += end.dot(self.P).dot(end) if self.value is None else self._end_cost(X[-1:], e[-1:])[0]
         if self.has_rate_cost:
             change = np.diff(U, axis=0, prepend=u_last[None])
             cost += np.vdot(weighted(change, self.task.dR), change)
@@ -166,11 +168,11 @@ class Plans:
             cost += self.task.slack_price.max() * (2 * end + end**2)
         return np.asarray(cost)
 
-    def distance(self, X: Array, U: Array, X_before: Array, U_before: Array) -> float:
-        """Return the largest difference of two plans, in half ranges of the data."""
-        states = np.abs(X - X_before)[:, : self.prediction.nq] / self.half
-        inputs = np.abs(U - U_before) / np.maximum(self.prediction.high - self.prediction.low, 1e-9)
-        return float(max(states.max(), 2.0 * inputs.max()))
+    def sizes(self, dX: Array, dU: Array) -> tuple[float, float]:
+        """Return the largest change of a coordinate and of an input of a plan, in half ranges of the data."""
+        states = np.abs(dX[:, : self.prediction.nq] * self._per_half)
+        inputs = np.abs(dU * self._per_width)
+        return float(states.max()), 2.0 * float(inputs.max())
 
     # ------------------------------------------------------------------ roll-outs
     def clip(self, U: Array) -> Array:
@@ -224,16 +226,20 @@ class Plans:
         return X, U
 
     def shift(self, X: Array, U: Array, steps: int) -> tuple[Array, Array]:
-        """Return the plan `steps` later, filled up at the end by the LQR; or its inputs held as its moves are."""
-        X, U, N = X[steps:], U[steps:], self.task.horizon
-        for k in range(len(U), N):
-            u = self.steady.u
+        """Return the states (N, nx) and inputs (N, nu) of the plan `steps` later, filled up at the end by the LQR.
+
+        Its last state is left out: it follows from the last stage's linearisation. Held inputs stay held.
+        """
+        X, U, N = X[steps:].copy(), U[steps:], self.task.horizon
+        while True:
+            k, u = len(U), self.steady.u
             if self.K is not None:
-                u = u - self.K @ self.window.difference(X[-1], self.steady.x)
+                u = u - self.K.dot(self.window.difference(X[-1], self.steady.x))
             u = self._clip_at(u, k)
-            U = np.concatenate([U, u[None]])
-            X = np.concatenate([X, self.prediction.step(X[-1], u, k)[None]])
-        return X, self.held(U)
+            U = np.concatenate((U, u[None]))
+            if k + 1 == N:
+                return X, self.held(U)
+            X = np.concatenate((X, self.prediction.step(X[-1], u, k)[None]))
 
     def held(self, U: Array) -> Array:
         """Return inputs (..., N, nu) that change only where the plan may move."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from koopctl.arrays import Array
+from koopctl.arrays import Array, all_finite
 from koopctl.controllers.answer import Answer, RefusedError
 from koopctl.controllers.constraints import Constraints
 from koopctl.controllers.law import Law
@@ -171,22 +171,21 @@ class RelinearizedMPC(Law):
 
     # ------------------------------------------------------------------ one call
     def _act(self, x: Array) -> Answer:
-        X, U, shift = self._start(x)
+        X, U, shift, local = self._start(x)
         searching = self.candidates > 0 and not (shift and self._plans.at_home(X[-1]))
         if searching:
-            X, U = self._search(X, U, shift)
-        local: Expansion | None = self._expand(X, U, 0 if searching else shift)
+            (X, U), local = self._search(X, U, shift), None
         rounds, self._step, moved = 0, np.inf, np.inf
         while rounds < self.iterations and self._step > self.tolerance and moved > _STUCK:
             before, local, rounds = (X, U), local or self.prediction.expand(X[:-1], U), rounds + 1
             # A merit of defects lets rounds go in circles, which one round a call outlives but convergence does not.
             X, U, cost, local, solution = self._round(X, U, local, searching or rounds > 1)
-            moved = self._plans.distance(X, U, *before)
+            moved = max(self._plans.sizes(X - before[0], U - before[1])) if rounds < self.iterations else moved
         away = self.candidates > 0 and self.rival_rounds > 0 and not self._plans.at_home(x)
         better = self._challenge(X, U, cost) if away and shift else None
         if better is not None:
             X, U, cost, local = *better, None
-        if not np.isfinite(X).all() or not np.isfinite(U).all():
+        if not (all_finite(X) and all_finite(U)):
             raise RefusedError("plan_not_finite")
         self._local = local
         status = "solved" if solution is None else solution.status
@@ -200,8 +199,8 @@ class RelinearizedMPC(Law):
         }
         return Answer(U[0], status, "" if status == "solved" else "stopped_early", cost, X, U, detail)
 
-    def _start(self, x: Array) -> tuple[Array, Array, int]:
-        """Return the last plan shifted to now with x as its first state, and by how much it was shifted.
+    def _start(self, x: Array) -> tuple[Array, Array, int, Expansion | None]:
+        """Return the last plan shifted to now with x as its first state, the shift, and the linearisation along it.
 
         Where there is no plan, or the observation is far from it, the roll-out of the LQR takes its place (shift 0).
         """
@@ -211,14 +210,15 @@ class RelinearizedMPC(Law):
             jump = difference(x, X[0])
             if (np.abs(jump)[: self.model.window_.nq] <= _JUMP * self._plans.half).all():
                 X[0] += jump  # keeps the plan's count of turns where x has wrapped
-                return X, U, self._age + 1
-        return *self._plans.home(self.steady.x + difference(x, self.steady.x)), 0
+                local = self._expand(X, U, self._age + 1)
+                return np.concatenate((X, local[0][-1:])), U, self._age + 1, local
+        return *self._plans.home(self.steady.x + difference(x, self.steady.x)), 0, None
 
     def _expand(self, X: Array, U: Array, shift: int) -> Expansion:
-        """Linearise along the plan; only the first stage and the last ones are new since the last call."""
-        if not shift or self._local is None or len(self.prediction.measured) or self.wanted.blocked:
-            return self.prediction.expand(X[:-1], U)
-        fresh = np.r_[0, len(U) - shift : len(U)]
+        """Linearise along states (N, nx); only the first one and the last ones are new since the last call."""
+        if self._local is None or len(self.prediction.measured) or self.wanted.blocked:
+            return self.prediction.expand(X, U)
+        fresh = np.append(0, np.arange(len(U) - shift, len(U)))
         F, A, B = (np.concatenate([part[shift:], part[:shift]]) for part in self._local)
         F[fresh], A[fresh], B[fresh] = self.prediction.expand(X[fresh], U[fresh], fresh)
         return F, A, B
@@ -268,16 +268,17 @@ class RelinearizedMPC(Law):
         except SolverError as error:
             raise RefusedError(f"qp_{error.status}") from None
         self._gains = gains
-        self._step = self._plans.distance(X + dX, U + dU, X, U)
+        sizes = self._plans.sizes(dX, dU)
+        self._step = max(sizes)
         if not searching:
-            nearer = self._shooting_step(X, U, local[0], dX, dU)
+            nearer = self._shooting_step(X, U, local[0], dX, dU, sizes[0])
             if nearer is not None:
                 return *nearer, solution
         X, U, cost = self._plans.follow(X, U, gains, self._channel.last, _LENGTHS, dX, dU)
         return X, U, cost, None, solution
 
     def _shooting_step(
-        self, X: Array, U: Array, F: Array, dX: Array, dU: Array
+        self, X: Array, U: Array, F: Array, dX: Array, dU: Array, size: float
     ) -> tuple[Array, Array, float, Expansion | None] | None:
         """Return the plan after the longest of a few steps that lowers the merit, its cost and its linearisation.
 
@@ -285,8 +286,6 @@ class RelinearizedMPC(Law):
         linearisation found on the way serves the next call. A small correction is taken unchecked: what the
         linearisation misses is of second order in it.
         """
-        nq = self.model.window_.nq
-        size = float((np.abs(dX[1:, :nq]) / self._plans.half).max())
         if size <= _SMALL:
             X_new, U_new = X + dX, self._plans.clip(U + dU)
             return X_new, U_new, self._plans.cost_of(X_new, U_new, self._channel.last), None

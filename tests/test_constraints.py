@@ -46,7 +46,8 @@ def solve(constraints, plan, X, U, u_last):
     values = constraints.values(np.concatenate([(X + plan.free_x).ravel(), (U + plan.free_u).ravel()]), u_last)
     rows = constraints.matrix(np.concatenate([part.reshape(-1, len(U) * 2) for part in (plan.S, plan.T)]))
     low, high = constraints.limits()
-    return constraints.solve(rows, low - values, high - values)
+    low, high = low - values, high - values
+    return constraints.solve(rows, low, high) if constraints.touched(low, high) else (np.zeros(len(U) * 2), None)
 
 
 @pytest.mark.parametrize("name", list(BOUNDS))
