@@ -23,6 +23,9 @@ class Constraints:
 
     A plan enters flat: its states, its inputs, its terminal rows (n_end,). Every row bounds an entry of it or the
     difference of two, so that rows and their values are found by picking.
+
+    Attributes:
+        solution: The last program's answer, None before the first one.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Constraints:
         self._pick()
         self._qp = None if self.empty else self._make_solver()
         self._A: Array | None = None
+        self.solution: QPSolution | None = None
         self._limits: tuple[ResolvedTask, Array | float, tuple[Array, Array]] | None = None
 
     def _pick(self) -> None:
@@ -176,7 +180,7 @@ class Constraints:
         """
         if self._qp is None:
             raise SolverError("empty", "nothing is bounded, so there is no program to solve.")
-        solution = self._qp.solve(self._linear, lower, upper, None if A is self._A else A)
+        self.solution = solution = self._qp.solve(self._linear, lower, upper, None if A is self._A else A)
         self._A = A
         if not solution.usable:
             raise SolverError(solution.status, "the quadratic program of the horizon has no verified solution.")

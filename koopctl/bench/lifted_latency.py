@@ -12,9 +12,11 @@ import cvxpy as cp
 import numpy as np
 
 from koopctl.arrays import Array
+from koopctl.bench.bare_solvers import Program, solver_times
 from koopctl.bench.natural_cvxpy import NaturalProblem
 from koopctl.controllers.lifted_mpc import LiftedMPC
 from koopctl.data.rollouts import Rollouts
+from koopctl.errors import SolverError
 from koopctl.features.sampled import SampledFeatures
 from koopctl.models.edmdc import EDMDc
 from koopctl.task import Task
@@ -22,6 +24,7 @@ from koopctl.task import Task
 _STEPS = 60
 _SIZES = (50, 200, 1000)
 _HORIZON = 20
+_RESTART = 10  # calls after which the plant is pushed, so that bounds bind again
 _PRECISE = {"eps_abs": 1e-6, "eps_rel": 1e-6, "max_iter": 20_000}
 
 
@@ -71,43 +74,65 @@ def law_with(states: int, data: Rollouts, solver: str = "osqp") -> LiftedMPC:
 
 
 def run(quick: bool, solvers: tuple[str, ...]) -> dict[str, Any]:
-    """Return medians: calls and bare solver by solver and size of the lift, and ratios to CVXPY's ways."""
+    """Return medians: calls by solver and size of the lift, bare solvers on the same programs, ratios to CVXPY."""
     data = recorded(60 if quick else 200)
-    found: dict[str, Any] = {"solvers": [], "cvxpy": []}
+    found: dict[str, Any] = {"solvers": []}
     for solver in solvers:
         laws = {states: law_with(states, data, solver) for states in _SIZES}
         found["solvers"].append({"solver": solver} | _times(laws, 2 if quick else 8))
-    found["cvxpy"] = _against_cvxpy(law_with(200, data), 3 if quick else 10)
+    found["cvxpy"] = _against_cvxpy(law_with(200, data), 5 if quick else 30)
     return found
 
 
 def _times(laws: dict[int, LiftedMPC], runs: int) -> dict[str, Any]:
-    """Time the laws turn by turn on the same states, so that a slow moment of the machine meets all of them."""
+    """Time the laws turn by turn on the same states, so that a slow moment of the machine meets all of them.
+
+    The first call of a run, which has no solution to start from, is reported on its own.
+    """
     rng = np.random.default_rng(1)
-    total, bare = {n: list[float]() for n in laws}, {n: list[float]() for n in laws}
+    calls: dict[int, list[float]] = {n: [] for n in laws}
+    first: dict[int, list[float]] = {n: [] for n in laws}
+    own: dict[int, list[float]] = {n: [] for n in laws}
+    bare: dict[int, dict[str, list[Array]]] = {n: {} for n in laws}
     for _ in range(runs):
         now = dict.fromkeys(laws, rng.uniform(-0.9, 0.9, 4))
+        programs: dict[int, list[Program]] = {n: [] for n in laws}
         for law in laws.values():
             law.reset()
-        for _ in range(_STEPS):
+        for step in range(_STEPS):
             for n, law in laws.items():
                 start = time.perf_counter()
                 u, info = law(now[n])
-                total[n].append(time.perf_counter() - start)
-                bare[n].append(info["qp_time"])
+                seconds = time.perf_counter() - start
                 now[n] = plant_step(now[n], u)
-    rows = {}
-    for n in laws:
-        all_of, solver = np.array(total[n]), np.array(bare[n])
-        busy = solver > 0
-        rows[n] = {
-            "call_ms": 1e3 * float(np.median(all_of[busy])),
-            "p99_ms": 1e3 * float(np.quantile(all_of[busy], 0.99)),
-            "ratio": float(np.median(all_of[busy] / solver[busy])),
-            "overhead_ms": 1e3 * float(np.median(all_of[busy] - solver[busy])),
-            "share": float(busy.mean()),
-        }
-    return {"sizes": rows}
+                if not step:
+                    first[n].append(seconds)
+                elif info["qp_time"]:
+                    calls[n].append(seconds)
+                    own[n].append(info["qp_time"])
+                    programs[n].append(_program(law))
+        for n, those in programs.items():
+            for name, times in solver_times(those).items():
+                bare[n].setdefault(name, []).append(times)
+    return {"sizes": {n: _row(calls[n], first[n], own[n], bare[n]) for n in laws}}
+
+
+def _program(law: LiftedMPC) -> Program:
+    solution = law._constraints.solution
+    if solution is None:
+        raise SolverError("empty", "the law has solved no program yet.")
+    return solution.problem
+
+
+def _row(calls: list[float], first: list[float], own: list[float], bare: dict[str, list[Array]]) -> dict[str, Any]:
+    call = float(np.median(calls))
+    return {
+        "call_ms": 1e3 * call,
+        "p99_ms": 1e3 * float(np.quantile(calls, 0.99)),
+        "first_ms": 1e3 * float(np.median(first)),
+        "overhead_ms": 1e3 * float(np.median(np.array(calls) - own)),
+        "over_bare": {name: call / float(np.median(np.concatenate(times))) for name, times in bare.items()},
+    }
 
 
 def _against_cvxpy(law: LiftedMPC, calls: int) -> dict[str, float]:
@@ -116,11 +141,10 @@ def _against_cvxpy(law: LiftedMPC, calls: int) -> dict[str, float]:
     shapes = [len(part) for part in natural.given(law.steady.x)]
     parameters = [cp.Parameter(n) for n in (*shapes, law.prediction.nu)]
     problem, inputs = natural.state(*parameters)
-    rng, u_last, nu = np.random.default_rng(2), law.wanted.u_safe, law.prediction.nu
-    rows = []
+    rng, nu, u_last = np.random.default_rng(2), law.prediction.nu, law.wanted.u_safe
+    law.reset()
+    x, rows = rng.uniform(-0.9, 0.9, 4), []
     for _ in range(calls + 1):
-        x = rng.uniform(-0.9, 0.9, 4)
-        law.reset()
         begin = time.perf_counter()
         u, _ = law(x)
         ours = time.perf_counter() - begin
@@ -135,6 +159,9 @@ def _against_cvxpy(law: LiftedMPC, calls: int) -> dict[str, float]:
         dpp = time.perf_counter() - begin
         off = max(float(np.abs(u - each.value[:nu]).max()) for each in (anew, inputs))
         rows.append((ours, naive / ours, dpp / ours, off))
+        u_last, x = u, plant_step(x, u)
+        if len(rows) % _RESTART == 0:
+            x = x + rng.uniform(-0.3, 0.3, 4)
     table = np.array(rows[1:])  # the first one compiles
     middle = np.median(table, axis=0)
     return {
