@@ -19,6 +19,7 @@ from koopctl.controllers.weights import stage_weights, weighted
 from koopctl.errors import DesignError, SolverError
 from koopctl.models.base import Model
 from koopctl.models.edmdc import lifted_system
+from koopctl.models.state_space import state_names
 from koopctl.task import ResolvedTask, Task
 
 
@@ -78,7 +79,7 @@ class LiftedMPC(Law):
         self.Q, K = stage_weights(nz, task.Q), np.zeros((B.shape[1], nz))
         self.K_lifted: Array | None = None
         try:
-            self.K_lifted, self.P = infinite_horizon(A, B, self.Q, task.R + task.dR)
+            self.K_lifted, self.P = infinite_horizon(A, B, self.Q, task.R + task.dR, state_names(system))
             K = K if task.blocked else self.K_lifted
         except DesignError as error:
             self.P = self.Q
@@ -129,7 +130,7 @@ class LiftedMPC(Law):
         A, B = self.prediction.linearize(self.steady.x, self.steady.u)
         task, Q = self.goal.home, stage_weights(self.model.nx, self.goal.home.Q)
         try:
-            self.K = infinite_horizon(A, B, Q, task.R + task.dR)[0]
+            self.K = infinite_horizon(A, B, Q, task.R + task.dR, self.prediction.window.names)[0]
         except DesignError:
             self.K = None
 

@@ -59,9 +59,9 @@ class Tuning:
         steady, home, nx = self.goal.steady, self.goal.home, self.prediction.nx
         self._at = steady.x, steady.u
         A, B = self.prediction.linearize(steady.x, steady.u)
-        Q = stage_weights(nx, home.Q)
+        Q, names = stage_weights(nx, home.Q), self.prediction.window.names
         try:
-            (self.K, self.P), self.note = infinite_horizon(A, B, Q, home.R + home.dR), ""
+            (self.K, self.P), self.note = infinite_horizon(A, B, Q, home.R + home.dR, names), ""
         except DesignError as error:
             self.K, self.P = None, Q * home.horizon
             self.note = f"the terminal cost is the stage cost times the horizon, and no LQR stands by: {error}"

@@ -24,7 +24,7 @@ from koopctl.task import Task
 _STEPS = 60
 _SIZES = (50, 200, 1000)
 _HORIZON = 20
-_RESTART = 10  # calls after which the plant is pushed, so that bounds bind again
+_RESTART = 20  # calls after which the plant is pushed, so that bounds bind again
 _PRECISE = {"eps_abs": 1e-6, "eps_rel": 1e-6, "max_iter": 20_000}
 
 
