@@ -185,13 +185,13 @@ def test_the_last_step_is_shown():
 
 
 def test_it_survives_a_file(tmp_path):
-    """The same text, the same numbers, the same picture; not from inside a law, where only the model is kept."""
+    """The same text, the same numbers, the same picture; coefficients alone have none."""
     for model in (kc.SampledRNN(20).fit(oscillator(2, 40)), kc.EDMDc(kc.Polynomial(2), ridge=0.0).fit(wide(3))):
         loaded = kc.load(model.save(tmp_path / "model"))
         assert loaded.report_ == model.report_ and str(loaded.report_) == str(model.report_)
     assert FitReport.from_dict(model.report_.to_dict()) == model.report_
     header, arrays = model.pack()
-    with pytest.raises(NotFittedError, match="load the model's own"):
+    with pytest.raises(NotFittedError, match="load a file with it"):
         _ = kc.EDMDc().unpack(header, arrays).report_
     with pytest.raises(NotFittedError, match="not fitted"):
         _ = kc.SampledRNN().report_

@@ -118,4 +118,4 @@ def _bytes(model: Model) -> int:
     size = (p + m) ** 2
     if hasattr(model, "_stretches_"):
         size += model._stretches_.G.size + model._stretches_.T.size
-    return 8 * size
+    return int(8 * size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,13 +19,9 @@ from koopctl.models.chart import Chart
 from koopctl.models.envelope import Envelope
 from koopctl.models.explained import share_explained
 from koopctl.models.fit_report import FitReport
-from koopctl.models.intake import joined
-from koopctl.models.learner import Learner
+from koopctl.models.identified import Identified
+from koopctl.models.intake import Weights, joined
 from koopctl.models.window import Window
-from koopctl.regression.gram import Gram
-from koopctl.regression.solution import Solution
-from koopctl.regression.triangle import Triangle
-from koopctl.regression.whitened import Whitened
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,7 +29,7 @@ if TYPE_CHECKING:
 _ROOM = 1.0  # widths of the data's box by which a guarded roll-out may leave it
 
 
-class Model(Learner):
+class Model(Identified):
     """A sampled, discrete-time model x+ = f(x, u), y = g(x), learnt from rollouts.
 
     The state x is what `encode` makes from the last `window` observations: coordinates of the observation (angles
@@ -49,7 +45,6 @@ class Model(Learner):
         input_range_: The box that held its inputs.
         cyclic_: Coordinates the motion does not depend on.
         notes_: What was found in the data, in words.
-        solution_: The least squares behind it: coefficients, path, condition number.
         residual_covariance_: Covariance of the one-step residuals of the coordinates, (nq, nq).
     """
 
@@ -58,8 +53,12 @@ class Model(Learner):
         """Return f(x, u) (n, nx) and its Jacobians A (n, nx, nx), B (n, nx, nu) at a batch, from one evaluation."""
 
     @abstractmethod
-    def _increment(self, X: Array, U: Array) -> Array:
-        """Return the increments of the coordinates (n, nq) at a batch."""
+    def fit(self, rollouts: Rollouts | Iterable[Rollouts], y: None = None, sample_weight: Weights = None) -> Self:
+        """Learn from rollouts and return self."""
+
+    @abstractmethod
+    def _next(self, X: Array, U: Array) -> Array:
+        """Return the next states (n, nx) at a batch."""
 
     @property
     def nx(self) -> int:
@@ -83,8 +82,7 @@ class Model(Learner):
             ShapeError: x or u has another width.
         """
         X, U, single = self._batch(x, u)
-        Q = X[:, : self.window_.nq] + self._increment(X, U)
-        nxt = self.window_.advance(X, Q, U)
+        nxt = self._next(X, U)
         return nxt[0] if single else nxt
 
     def linearize(self, x: ArrayLike, u: ArrayLike) -> tuple[Array, Array]:
@@ -116,13 +114,15 @@ class Model(Learner):
     def _relifted(self, X: Array, U: Array) -> Array:
         path = np.empty((len(X), U.shape[1] + 1, self.nx))
         path[:, 0] = X
-        window, (low, high) = self.window_, self._guard(X)
+        nq, (low, high) = self.window_.nq, self._guard(X)
         for k in range(U.shape[1]):
             X = path[:, k]
-            Q = np.clip(X[:, : window.nq] + self._increment(X, U[:, k]), low, high)
+            nxt = self._next(X, U[:, k])
+            Q = np.clip(nxt[:, :nq], low, high)
             if not np.isfinite(Q).all():  # beyond the range of doubles: it stays where it was
-                Q = np.where(np.isfinite(Q), Q, X[:, : window.nq])
-            path[:, k + 1] = window.advance(X, Q, U[:, k])
+                Q = np.where(np.isfinite(Q), Q, X[:, :nq])
+            nxt[:, :nq] = Q
+            path[:, k + 1] = nxt
         return path
 
     def _guard(self, X: Array) -> tuple[Array, Array]:
@@ -212,14 +212,15 @@ class Model(Learner):
     def save(self, path: str | Path) -> Path:
         """Write the fitted model to one .npz without pickle; `koopctl.load` reads it.
 
-        What was learnt is saved with it, so that `partial_fit` and `update` go on where they were; but with horizon > 1
-        it is not, as it may be many times as large as the model: that one only predicts when it comes back.
+        What was learnt by least squares is saved with it, so that `partial_fit` and `update` go on where they were; but
+        with horizon > 1 it is not, as it may be many times as large as the model: that one only predicts.
         """
         header, arrays = self.pack_with_report()
-        if self.horizon == 1 and hasattr(self, "_learnt_"):  # with what was learnt since from single transitions
-            learnt = self._recursive_.to_gram() if hasattr(self, "_recursive_") else self._learnt_
-            arrays |= learnt.arrays()
-        return write_archive(path, "model", header, arrays)
+        return write_archive(path, "model", header, arrays | self._sums())
+
+    def _sums(self) -> dict[str, Array]:
+        """Return what learning would go on from, where there is such a thing."""
+        return {}
 
     def pack_with_report(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """Return what `pack` does, and the report in the header where there is one."""
@@ -248,8 +249,7 @@ class Model(Learner):
         }
         arrays = {"envelope_low": self.envelope_.low, "envelope_high": self.envelope_.high}
         arrays |= {"input_low": self.input_range_.low, "input_high": self.input_range_.high}
-        arrays |= {"residual_covariance": self.residual_covariance_, "theta": self.solution_.theta}
-        header |= {"solution": {k: v for k, v in vars(self.solution_).items() if k != "theta"}}
+        arrays |= {"residual_covariance": self.residual_covariance_}
         return header, arrays | self._arrays()
 
     def unpack(self, header: dict[str, Any], arrays: dict[str, Array]) -> Self:
@@ -261,10 +261,6 @@ class Model(Learner):
         self.envelope_ = Envelope(arrays["envelope_low"], arrays["envelope_high"])
         self.input_range_ = Envelope(arrays["input_low"], arrays["input_high"])
         self.residual_covariance_ = arrays["residual_covariance"]
-        self.solution_ = Solution(arrays["theta"], **header["solution"])
-        for kind in (Gram, Triangle, Whitened):
-            if f"{kind.__name__.lower()}_n" in arrays:
-                self._learnt_ = kind.restore(arrays)
         if "report" in header:
             self._report_ = FitReport.from_dict(header["report"])
         self._restore(arrays)

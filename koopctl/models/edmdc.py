@@ -17,6 +17,7 @@ from koopctl.features.sampled import SampledFeatures
 from koopctl.features.saving import pack_lift, unpack_lift
 from koopctl.models.base import Model
 from koopctl.models.layout import Layout
+from koopctl.models.learner import Learner
 from koopctl.regression.scaling import centre_and_spread
 from koopctl.regression.stabilised import stabilised
 from koopctl.regression.stretches import Stretches
@@ -28,7 +29,7 @@ _VERIFIED = 100  # samples on which a lift of the user's own is looked at before
 _ARRAYS = ("mean_", "scale_", "gain_", "u_mean_", "u_scale_", "A_", "B_", "N_", "C_", "c_", "y_offset_")
 
 
-class EDMDc(Model):
+class EDMDc(Learner):
     r"""Lifted model :math:`z_{k+1} = A z_k + B u_k + \sum_j u_{k,j} N_j z_k + c`, :math:`z = [x, e, \psi(w)]`.
 
     The lifted state holds the state x itself, cos and sin (e) of every angle in it, and the features psi of the

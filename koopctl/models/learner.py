@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator
 
 from koopctl.arrays import Array, as_whole
-from koopctl.data.missing import Missing
 from koopctl.data.rollouts import Rollouts
 from koopctl.data.weaknesses import weaknesses
-from koopctl.errors import DataError, NotFittedError, SamplingTimeError
+from koopctl.errors import DataError, NotFittedError
+from koopctl.models.base import Model
 from koopctl.models.blocks import Block, ahead, blocks, pool
 from koopctl.models.chart import Chart
 from koopctl.models.cyclic import find_cyclic
-from koopctl.models.envelope import Envelope
 from koopctl.models.intake import Weights, check_size, check_weight, counted_parts, counted_rows, faded, joined
 from koopctl.models.probe import Probe
 from koopctl.models.updating import NO_SUMS, extended, updated
@@ -30,26 +28,20 @@ from koopctl.regression.triangle import Triangle
 from koopctl.regression.whitened import Whitened
 
 
-class Learner(BaseEstimator, ABC):
-    """The learning half of a `Model`, which lists the attributes; each kind of model supplies four steps of it."""
+class Learner(Model):
+    """A `Model` whose coefficients are one ridge regression; each kind of model supplies four steps of it.
+
+    Attributes:
+        solution_: The least squares behind it: coefficients, path, condition number.
+    """
 
     delays: int
     ridge: float
     solver: Literal["auto", "cholesky", "qr"]
     manifold: bool
     cyclic: str | Sequence[str]
-    cyclic_: tuple[str, ...]
     horizon: int = 1
-    _unseen: np.ndarray
-    window_: Window
-    dt_: float
-    u_names_: tuple[str, ...]
-    sensors_: tuple[str, ...]
-    envelope_: Envelope
-    input_range_: Envelope
-    notes_: tuple[str, ...]
     solution_: Solution
-    residual_covariance_: Array
     _learnt_: Gram | Triangle | Whitened
     _recursive_: Recursive
     _probe_: Probe
@@ -187,10 +179,6 @@ class Learner(BaseEstimator, ABC):
         if self.solver not in ("auto", "cholesky", "qr"):
             raise DataError(f"solver is {self.solver!r}; it is 'auto', 'cholesky' or 'qr'.")
 
-    def _forget(self) -> None:
-        for name in [n for n in vars(self) if n.endswith("_")]:
-            delattr(self, name)
-
     def _stream(self, parts: Iterator[Rollouts], sample_weight: Weights) -> None:
         if sample_weight is not None:
             raise DataError("sample_weight needs the rollouts at once; give a list instead of an iterator.")
@@ -212,8 +200,7 @@ class Learner(BaseEstimator, ABC):
         check_size(rollouts)
         names = rollouts.x_names
         chart = Chart.detect(counted_rows(rollouts, weight), names) if self.manifold else Chart.plain(names)
-        self.window_ = Window(chart, int(self.delays), rollouts.nu)
-        self.dt_, self.u_names_, self.sensors_ = rollouts.dt, rollouts.u_names, rollouts.sensors
+        self._name(rollouts, Window(chart, int(self.delays), rollouts.nu))
         X, U, dQ = pool(self.window_, rollouts, weight)
         if not dQ.any():
             raise DataError("every sample is the same point; record motion before fitting a model.")
@@ -222,13 +209,6 @@ class Learner(BaseEstimator, ABC):
         hidden = tuple(f"the motion does not depend on {name}: the model does not see it." for name in self.cyclic_)
         self._note(rollouts, *weaknesses(rollouts), *chart.describe(), *hidden)
         self._learnt_ = (Triangle if self.solver == "qr" else Gram)(*self._problem_size())
-
-    def _note(self, rollouts: Rollouts, *found: str) -> None:
-        """Keep what is known of the data in words; what was missing is counted over all of it."""
-        self._lost_ = getattr(self, "_lost_", {}) | rollouts._lost
-        self._said_ = (*getattr(self, "_said_", getattr(self, "notes_", ())), *rollouts._notes, *found)
-        lost = sum(self._lost_.values(), Missing()).describe()
-        self.notes_ = tuple(dict.fromkeys((*self._said_, lost) if lost else self._said_))
 
     def _take(self, rollouts: Rollouts, weight: list[Array] | None) -> None:
         """Add rollouts to the normal equations, the envelope and the probe."""
@@ -242,14 +222,6 @@ class Learner(BaseEstimator, ABC):
         probe = Probe.of(self.window_, seen)
         self._probe_ = probe if not hasattr(self, "_probe_") else self._probe_.joined(probe)
 
-    def _widen(self, X: Array, U: Array, dQ: Array) -> None:
-        """Let the boxes hold states X (n, nx), inputs U (n, nu) and the states that increments dQ (n, nq) lead to."""
-        if len(X):
-            nxt = self.window_.advance(X, X[:, : self.window_.nq] + dQ, U)
-            for name, S in (("envelope_", self.window_.embed(np.concatenate([X, nxt]))), ("input_range_", U)):
-                box = Envelope.around(S)
-                setattr(self, name, box.union(getattr(self, name)) if hasattr(self, name) else box)
-
     def _adopt(self, solution: Solution) -> None:
         """Build the model from a solution of its regression."""
         self.solution_ = solution
@@ -257,14 +229,6 @@ class Learner(BaseEstimator, ABC):
         self.residual_covariance_ = self._learnt_.residual(solution.theta[: len(gain)]) * np.outer(gain, gain)
         self._construct(self._refined(solution.theta))
         self.__dict__.pop("_report_", None)
-
-    def _hide(self, cyclic: Sequence[str]) -> None:
-        """Set the cyclic coordinates and their positions in x and in w, (2, n), at every lag."""
-        self.cyclic_ = tuple(cyclic)
-        positions = [self.window_.chart.names.index(name) for name in self.cyclic_]
-        linear = self.window_.linear
-        lags = linear[0] < (self.window_.delays + 1) * self.window_.nq
-        self._unseen = linear[:, lags & np.isin(linear[0] % self.window_.nq, positions)]
 
     @abstractmethod
     def _sample(self, X: Array, U: Array, dQ: Array) -> None:
@@ -282,6 +246,13 @@ class Learner(BaseEstimator, ABC):
     def _construct(self, theta: Array) -> None:
         """Build the model's matrices from the least-squares solution (m, p)."""
 
+    @abstractmethod
+    def _increment(self, X: Array, U: Array) -> Array:
+        """Return the increments of the coordinates (n, nq) at a batch."""
+
+    def _next(self, X: Array, U: Array) -> Array:
+        return self.window_.advance(X, X[:, : self.window_.nq] + self._increment(X, U), U)
+
     def _regressed(self, block: Block) -> tuple[Array, Array]:
         return self._regression(*block[:3])
 
@@ -292,27 +263,23 @@ class Learner(BaseEstimator, ABC):
         """Return the solution after what is asked beyond one-step least squares."""
         return theta
 
-    # ------------------------------------------------------------------ checks
-    @property
-    def dt(self) -> float:
-        """Sampling time [s]."""
-        self._fitted  # noqa: B018  raises where there is no fit
-        return self.dt_
+    # ------------------------------------------------------------------ files
+    def _sums(self) -> dict[str, Array]:
+        if self.horizon > 1 or not hasattr(self, "_learnt_"):
+            return {}
+        # with what was learnt since from single transitions
+        return (self._recursive_.to_gram() if hasattr(self, "_recursive_") else self._learnt_).arrays()
 
-    def check_dt(self, dt: float, what: str = "this") -> None:
-        """Raise SamplingTimeError unless `dt` [s] is the model's own."""
-        if not abs(dt - self.dt) <= 1e-6 * self.dt:
-            raise SamplingTimeError(what, self.dt, dt)
+    def pack(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Return a JSON-able header and the arrays that rebuild this model (without its Gram matrices)."""
+        header, arrays = super().pack()
+        header |= {"solution": {k: v for k, v in vars(self.solution_).items() if k != "theta"}}
+        return header, arrays | {"theta": self.solution_.theta}
 
-    def check_data(self, rollouts: Rollouts) -> None:
-        """Raise DataError or SamplingTimeError unless `rollouts` have the columns and the dt of the first fit."""
-        mine, theirs = (self._fitted.chart.y_names, self.u_names_), (rollouts.x_names, rollouts.u_names)
-        if mine != theirs:
-            raise DataError(f"the data has columns {theirs}, the model was fitted to {mine}; see Rollouts.select.")
-        self.check_dt(rollouts.dt, "the data")
-
-    @property
-    def _fitted(self) -> Window:
-        if not hasattr(self, "window_"):
-            raise NotFittedError(f"this {type(self).__name__} is not fitted; call fit(rollouts) first.")
-        return self.window_
+    def unpack(self, header: dict[str, Any], arrays: dict[str, Array]) -> Self:
+        """Set everything `pack` wrote on a freshly constructed model."""
+        self.solution_ = Solution(arrays["theta"], **header["solution"])
+        for kind in (Gram, Triangle, Whitened):
+            if f"{kind.__name__.lower()}_n" in arrays:
+                self._learnt_ = kind.restore(arrays)
+        return super().unpack(header, arrays)

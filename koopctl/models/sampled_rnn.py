@@ -9,11 +9,11 @@ import numpy as np
 
 from koopctl.arrays import Array
 from koopctl.features.sampled import SampledFeatures
-from koopctl.models.base import Model
+from koopctl.models.learner import Learner
 from koopctl.regression.scaling import centre_and_spread
 
 
-class SampledRNN(Model):
+class SampledRNN(Learner):
     r"""Input-augmented model :math:`q_{k+1} = q_k + C\,\psi([w_k, u_k]) + L\,[w_k, u_k] + c`.
 
     w are the regressors of the state (an angle appears as its cos and sin). The hidden units psi are sampled from
