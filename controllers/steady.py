@@ -84,9 +84,9 @@ def nearest_steady(
         weights[nq : nq + nu] *= 1e4  # the user said which input holds the target
 
     def residual(v: Array) -> Array:
-        x, u = _constant_state(prediction, v[:nq], v[nq:]), v[nq:]
+        x, u = _standing(prediction, v[:nq], v[nq:]), v[nq:]
         drift = prediction.window.difference(prediction.step(x, u, -1), x)[:nq]
-        start = prediction.window.difference(x, _constant_state(prediction, task.target, u))[:nq]
+        start = prediction.window.difference(x, _standing(prediction, task.target, u))[:nq]
         return np.concatenate([start, u - u_target, drift])
 
     low = np.concatenate([last(task.y_min, 1), last(task.u_min, 1)])
@@ -147,21 +147,15 @@ def _line_search(
 
 
 def _jacobian(prediction: Prediction, v: Array, weights: Array) -> Array:
-    nq, nu, window = prediction.nq, prediction.nu, prediction.window
-    A, B = prediction.linearize(_constant_state(prediction, v[:nq], v[nq:]), v[nq:])
-    # A constant history: every delayed q moves with q and every delayed u with u.
-    chosen = np.eye(window.nu)[:, prediction.free]
-    spread_q = np.concatenate([np.tile(np.eye(nq), (window.delays + 1, 1)), np.zeros((window.delays * window.nu, nq))])
-    spread_u = np.concatenate([np.zeros(((window.delays + 1) * nq, nu)), np.tile(chosen, (window.delays, 1))])
-    drift = np.concatenate([A[:nq] @ spread_q - np.eye(nq), A[:nq] @ spread_u + B[:nq]], axis=1)
+    nq, nu, q, u = prediction.nq, prediction.nu, v[: prediction.nq], v[prediction.nq :]
+    A, B = prediction.linearize(_standing(prediction, q, u), u)
+    by_q, by_u = prediction.window.standing_slopes(q, prediction.full(u, -1))
+    drift = np.concatenate([A[:nq] @ by_q - np.eye(nq), A[:nq] @ by_u[:, prediction.free] + B[:nq]], axis=1)
     return np.asarray(weights[:, None] * np.concatenate([np.eye(nq + nu), drift]))
 
 
-def _constant_state(prediction: Prediction, q: Array, u: Array) -> Array:
-    delays = prediction.window.delays
-    if not delays:
-        return np.array(q)
-    return np.concatenate([np.tile(q, delays + 1), np.tile(prediction.full(u, -1), delays)])
+def _standing(prediction: Prediction, q: Array, u: Array) -> Array:
+    return prediction.window.standing(q, prediction.full(u, -1))
 
 
 def half_ranges(model: Model) -> Array:
@@ -176,9 +170,9 @@ def half_ranges(model: Model) -> Array:
 
 def _describe(prediction: Prediction, task: ResolvedTask, v: Array, range_q: Array) -> Steady:
     nq, model = prediction.nq, prediction.model
-    x, u = _constant_state(prediction, v[:nq], v[nq:]), v[nq:]
+    x, u = _standing(prediction, v[:nq], v[nq:]), v[nq:]
     drift = model.difference(prediction.step(x, u, -1), x)[:nq]
-    off = np.abs(model.difference(x, _constant_state(prediction, task.target, u))[:nq] / range_q)
+    off = np.abs(model.difference(x, _standing(prediction, task.target, u))[:nq] / range_q)
     weighed = last(task.Q, 2).diagonal() > 0
     moved = float(off[weighed].max() if weighed.any() else off.max())
     slipping = float(np.abs(drift / range_q).max())

@@ -136,6 +136,17 @@ class Window:
         q = self.chart.to_coordinates(Y[::-1])
         return np.concatenate([q.ravel(), U[::-1].ravel()])
 
+    def standing(self, q: Array, u: Array) -> Array:
+        """Return the state (nx,) after coordinates q (nq,) and inputs u (nu,) that have long been the same."""
+        return np.concatenate([np.tile(q, self.delays + 1), np.tile(u, self.delays)])
+
+    def standing_slopes(self, q: Array, u: Array) -> tuple[Array, Array]:
+        """Return the derivatives of `standing` by q (nx, nq) and by u (nx, nu)."""
+        past = self.delays * self.nu
+        by_q = np.concatenate([np.tile(np.eye(self.nq), (self.delays + 1, 1)), np.zeros((past, self.nq))])
+        by_u = np.concatenate([np.zeros((self.nx - past, self.nu)), np.tile(np.eye(self.nu), (self.delays, 1))])
+        return by_q, by_u
+
     def states(self, Y: Array, U: Array) -> Array:
         """Return the states (T + 1 - d, nx) along an episode Y (T + 1, ny), U (T, nu)."""
         Q = self.chart.to_coordinates(Y)
