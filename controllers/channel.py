@@ -34,7 +34,7 @@ class Channel:
         """Start as if the input u (nu,) had always been sent."""
         self.last = u.copy()
         self.acting = self.prediction.full(self.last, 0)
-        self.pending = deque([self.acting] * self.delay)
+        self.pending = deque(self.acting.copy() for _ in range(self.delay))
 
     def inside(self, u: Array, task: ResolvedTask) -> Array:
         """Return the nearest input (nu,) that keeps rates and bounds; bounds come first, and u_safe replaces NaN."""

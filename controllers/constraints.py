@@ -100,6 +100,12 @@ class Constraints:
         if self._qp is not None:
             self._qp.reset()
 
+    def aim(self, task: ResolvedTask, terminal: TerminalSet | None) -> None:
+        """Take the numbers of another task and terminal set that have these rows."""
+        self.task = task
+        if terminal is not self.terminal:
+            self.terminal, self._limits = terminal, None
+
     def suits(self, task: ResolvedTask) -> bool:
         """Tell whether a task with changed numbers still has these rows; bounds may go, but not come."""
         return (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import MutableSequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from koopctl.models.base import Model
 from koopctl.preview import Preview, filled
 from koopctl.task import ResolvedTask, Task
 
-State = tuple[ResolvedTask, Steady, Array, tuple[Array | None, Preview | None] | None]
+State = tuple[ResolvedTask, Steady, Steady, Array, tuple[Array | None, Preview | None] | None]
 
 
 class Goal:
@@ -56,17 +56,25 @@ class Goal:
         return moved
 
     def asks(self, target: Array | None, preview: Preview | None) -> bool:
-        """Tell whether a target (nq,), or path (n, nq), and a preview ask for something else than the last call did."""
+        """Tell whether a target (nq,), or path (n, nq), and a preview ask for something else than the last call did.
+
+        A preview always does: it speaks of the steps from now on.
+        """
         before = (None, None) if self._asked is None else self._asked
-        return preview is not before[1] or not _equal(target, before[0])
+        return preview is not None or before[1] is not None or not _equal(target, before[0])
+
+    @property
+    def target(self) -> Array | None:
+        """The target or path that the last call asked for, None where it asked for the task's."""
+        return None if self._asked is None else self._asked[0]
 
     def keep(self) -> State:
         """Return what `restore` takes."""
-        return self.wanted, self.steady, self.prediction.W, self._asked
+        return self.wanted, self.steady, self._home_steady, self.prediction.W, self._asked
 
     def restore(self, state: State) -> None:
         """Go back to an earlier goal."""
-        self.wanted, self.steady, self.prediction.W, self._asked = state
+        self.wanted, self.steady, self._home_steady, self.prediction.W, self._asked = state
 
     def refresh(self) -> None:
         """Find the steady pairs again, for a model whose coefficients have changed."""
@@ -75,7 +83,7 @@ class Goal:
         plain = self.wanted is self.home
         self.steady = self._home_steady if plain else nearest_steady(self.prediction, self.wanted, near, self.exact)
 
-    def take(self, target: Array | None, preview: Preview | None, pending: Iterable[Array]) -> None:
+    def take(self, target: Array | None, preview: Preview | None, pending: MutableSequence[Array]) -> None:
         """Plan for another target (nq,) or path (n, nq), and what a preview says; for neither, go back to the task.
 
         Args:
@@ -96,8 +104,9 @@ class Goal:
             wanted = preview.apply(wanted, self._names, self.prediction.names)
             known = preview.measured(tuple(self.task.disturbances), N + delay)
             if known is not None:
-                for u, w in zip(pending, known, strict=False):
-                    u[self.prediction.measured] = w
+                for i, w in enumerate(known[: len(pending)]):
+                    pending[i] = pending[i].copy()  # what is kept elsewhere stays what it was
+                    pending[i][self.prediction.measured] = w
                 self.prediction.W = known[delay:]
         plain = wanted is self._resolved
         wanted = self.home if plain else wanted.drawn_in()

@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike
 from koopctl.arrays import Array, all_finite
 from koopctl.controllers.answer import Answer, RefusedError
 from koopctl.controllers.channel import Channel
-from koopctl.controllers.constraints import Constraints
 from koopctl.controllers.designed import Designed
 from koopctl.controllers.goal import Goal
 from koopctl.controllers.history import History
@@ -59,8 +58,6 @@ class Law(Designed):
         notes: What the user should know about this design, in words.
         rungs: How often each rung was used since `reset`.
     """
-
-    _constraints: Constraints  # of the laws that plan
 
     def __init__(self, model: Model, task: Task, observer: Observer | None = None, offset_free: float = False) -> None:
         """Resolve the task's names against the model and find the steady pair.
@@ -126,10 +123,10 @@ class Law(Designed):
         if self.goal.reset():
             self._target_moved()
         self._channel.reset(self.wanted.u_safe)
+        self._hard: ResolvedTask | None = None
+        self._said = ""
         self.state: Array | None = None
         self.rungs: Counter[str] = Counter()
-        if hasattr(self, "_constraints"):
-            self._constraints.reset()
 
     def __call__(
         self, y: ArrayLike, reference: ArrayLike | None = None, preview: Preview | None = None
@@ -153,7 +150,7 @@ class Law(Designed):
         except Exception as error:
             answer = Answer(self.wanted.u_safe, "safe", f"fault:{type(error).__name__}")
             _LOG.exception("law fell to the safe input")
-        u = self._channel.inside(answer.u, self.wanted)
+        u = self._channel.inside(answer.u, self._hard or self.wanted)
         self._send(u.copy())  # u itself is the caller's from here on
         self.rungs[answer.status] += 1
         if answer.reason:
@@ -249,30 +246,49 @@ class Law(Designed):
         self._channel.send(u)
         self._history.remember(self.acting)
         if len(self.prediction.measured):
-            self.prediction.W = filled(self.prediction.W[1:], len(self.prediction.W))
+            W = filled(self.prediction.W[1:], len(self.prediction.W))
+            moved, self.prediction.W = not np.array_equal(W, self.prediction.W), W
+            if moved:
+                self._ahead_moved()
         if self._offset is not None:
             self._offset.expect(self.acting)
 
     def _retarget(self, reference: ArrayLike | None, preview: Preview | None, corrected: bool) -> str:
-        """Take the reference and the preview of this call; without either, the task's own come back."""
+        """Take the reference and the preview of this call; without either, the task's own come back.
+
+        Where they are refused the last goal stays, but hard bounds of the preview are kept all the same.
+        """
         target = None if reference is None else self._history.target(reference)
-        if reference is not None and target is None:
-            return "bad_reference"
-        if not corrected and not self.goal.asks(target, preview):
+        fault = "bad_reference" if reference is not None and target is None else ""
+        if preview is not None and not isinstance(preview, Preview):
+            preview, fault = None, fault or "bad_preview"
+        if not fault and not corrected and not self.goal.asks(target, preview):
             return ""
+        asked = [] if fault else [(target, preview)]
+        if preview is not None:
+            asked.append((self.goal.target, preview.hard(self.goal.home, self.prediction.names)))
         before = self.goal.keep()
-        try:
-            self.goal.take(target, preview, self._channel.pending)
-            self._target_moved()
-        except (KoopctlError, ArithmeticError, ValueError, TypeError):  # no law for this: stay with the one there is
-            self.goal.restore(before)
-            self._target_moved()
-            return "bad_preview" if preview is not None else "bad_reference"
-        return ""
+        for attempt in asked:
+            try:
+                self.goal.take(*attempt, self._channel.pending)
+                self._target_moved()
+                break
+            except (KoopctlError, ArithmeticError, ValueError, TypeError) as error:
+                fault = fault or ("bad_preview" if preview is not None else "bad_reference")
+                if str(error) != self._said:  # once, not at every tick
+                    _LOG.warning("%s: %s", fault, error)
+                    self._said = str(error)
+                self.goal.restore(before)
+                self._target_moved()
+        self._hard = self.wanted if preview is None else preview.hard_bounds(self.wanted, self.prediction.names)
+        return fault
 
     @abstractmethod
     def _target_moved(self) -> None:
         """Recompute whatever depends on the steady pair."""
+
+    def _ahead_moved(self) -> None:
+        """Recompute whatever depends on the disturbances foretold, which are a step nearer now."""
 
     def remodel(self) -> None:
         """Design the law anew for the coefficients that its model has now; where that fails it stays as it was."""

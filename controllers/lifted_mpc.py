@@ -8,11 +8,10 @@ import numpy as np
 
 from koopctl.arrays import Array
 from koopctl.controllers.answer import Answer, RefusedError
-from koopctl.controllers.constraints import Constraints
-from koopctl.controllers.law import Law
 from koopctl.controllers.lifted_horizon import LiftedHorizon
 from koopctl.controllers.observer import Observer
 from koopctl.controllers.offset import LiftedOffset, Offset
+from koopctl.controllers.planner import Planner
 from koopctl.controllers.riccati import infinite_horizon
 from koopctl.controllers.terminal_set import TerminalSet, terminal_set
 from koopctl.controllers.weights import stage_weights, weighted
@@ -23,7 +22,7 @@ from koopctl.models.state_space import state_names
 from koopctl.task import ResolvedTask, Task
 
 
-class LiftedMPC(Law):
+class LiftedMPC(Planner):
     r"""The linear MPC of a lifted model, condensed once.
 
     With :math:`\zeta = z - \psi(x_s)` the problem is
@@ -40,6 +39,7 @@ class LiftedMPC(Law):
     """
 
     kind: ClassVar[str] = "lifted"
+    _rows_of: tuple[object, object] = (None, None)
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class LiftedMPC(Law):
     # ------------------------------------------------------------------ design
     def _tune(self) -> None:
         """What no target changes: the gain, the terminal cost and the responses of the horizon."""
-        system, task, nz = self.system, self.wanted, self.system.nz
+        system, task, nz = self.system, self.goal.home, self.system.nz
         A, B = system.A_, system.B_[:, self.prediction.free]
         self.Q, K = stage_weights(nz, task.Q), np.zeros((B.shape[1], nz))
         self.K_lifted: Array | None = None
@@ -118,7 +118,6 @@ class LiftedMPC(Law):
         self._by_last = weighed.moves @ (weighed.to_w @ weighed.change_cost[:, :nu])
         self._rate_cost = bool(task.dR.any())
         self._split = (len(horizon.S) * horizon.nq, len(horizon.S) * horizon.nq + horizon.N * nu)
-        self._stale = True
 
     def condensed_hessian(self) -> Array:
         """Return the Hessian of the condensed problem by the corrections of the feedback."""
@@ -151,13 +150,12 @@ class LiftedMPC(Law):
         if task.path is not None:
             self._aim[: task.path[:-1].size] = task.path[:-1].ravel()
         self._prices = self._priced(task)
-        if not hasattr(self, "_constraints") or not self._constraints.suits(task):
-            nq, nu = self.prediction.nq, self.prediction.nu
-            self._constraints = Constraints(task, nu, nq, self.terminal, self.solver)
-            self._stale = True
-        self._constraints.task = task
-        if self._stale:
-            self._stale = False
+        if self.terminal is not None:
+            self.terminal = self.terminal.at(task, self.steady.x, self.steady.u)
+        self._bound(self.prediction.nq, self.terminal)
+        of = self._constraints, self._weighed
+        if not all(one is other for one, other in zip(of, self._rows_of, strict=True)):
+            self._rows_of = of
             self._rows = self._constraints.matrix(self._weighed.moves)
         self._still = still
 
@@ -186,6 +184,9 @@ class LiftedMPC(Law):
 
     def _redesign(self) -> None:
         self._tune()
+        self._target_moved()
+
+    def _ahead_moved(self) -> None:
         self._target_moved()
 
     def _make_offset(self, gain: float) -> Offset:

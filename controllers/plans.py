@@ -66,6 +66,9 @@ class Plans:
         self.reserve = grown[:, None] * np.where(room <= task.du_max, room, 0.0)
         every = (task.horizon, prediction.nu)
         self._u_min, self._u_max = np.broadcast_to(task.u_min, every), np.broadcast_to(task.u_max, every)
+        if task.blocked and (task.u_min.ndim == 2 or task.u_max.ndim == 2):  # an input that is held meets the tightest
+            self._u_min = self.held(np.maximum.reduceat(self._u_min, task.moves, axis=0), by_move=True)
+            self._u_max = self.held(np.minimum.reduceat(self._u_max, task.moves, axis=0), by_move=True)
         self._du_max = np.broadcast_to(task.du_max, every)
         self._varying = task.u_min.ndim == 2 or task.u_max.ndim == 2
         self._low, self._high = self._u_min + self.reserve, self._u_max - self.reserve
@@ -241,12 +244,13 @@ class Plans:
                 return X, self.held(U)
             X = np.concatenate((X, self.prediction.step(X[-1], u, k)[None]))
 
-    def held(self, U: Array) -> Array:
-        """Return inputs (..., N, nu) that change only where the plan may move."""
+    def held(self, U: Array, by_move: bool = False) -> Array:
+        """Return inputs (..., N, nu) that change only where the plan may move; U may have one row a move instead."""
         if not self.task.blocked:
             return U
         N, at = self.task.horizon, self.task.moves
-        return np.asarray(U[..., at[np.searchsorted(at, np.arange(N), side="right") - 1], :])
+        block = np.searchsorted(at, np.arange(N), side="right") - 1
+        return np.asarray(U[..., block if by_move else at[block], :])
 
     def at_home(self, x: Array) -> bool:
         """Tell whether the LQR could take over at the state x (nx,) without meeting the input bounds."""

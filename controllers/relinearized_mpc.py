@@ -9,10 +9,9 @@ import numpy as np
 
 from koopctl.arrays import Array, all_finite
 from koopctl.controllers.answer import Answer, RefusedError
-from koopctl.controllers.constraints import Constraints
-from koopctl.controllers.law import Law
 from koopctl.controllers.local_program import LocalProgram
 from koopctl.controllers.observer import Observer
+from koopctl.controllers.planner import Planner
 from koopctl.controllers.plans import Plans
 from koopctl.controllers.prediction import Expansion
 from koopctl.controllers.rival import Rival
@@ -34,7 +33,7 @@ _CHEAPER = 1e-3  # share of the cost by which a rival must be cheaper to take ov
 _JUMP = 0.25  # an observation this far from the plan, in half ranges of the data, starts the plan anew
 
 
-class RelinearizedMPC(Law):
+class RelinearizedMPC(Planner):
     r"""Real-time iteration on the multiple-shooting problem of a re-lifted, bilinear or recurrent model.
 
     Each call shifts the last plan, linearises all its stages in one batch, solves the quadratic program of the
@@ -142,11 +141,8 @@ class RelinearizedMPC(Law):
         tuning.tune()
         self.K, self.P = tuning.K, tuning.P
         self.notes += [tuning.note] if tuning.note and tuning.note not in self.notes else []
-        if not hasattr(self, "_constraints") or self.task.terminal_set or not self._constraints.suits(task):
-            nu, nx = self.prediction.nu, self.prediction.nx
-            self._constraints = Constraints(task, nu, nx, tuning.terminal_set(), self.solver)
-        self._constraints.task = task
-        terminal = self._constraints.terminal
+        terminal = tuning.terminal_set()
+        self._bound(self.prediction.nx, terminal)
         value = self._terminal_value()
         self._plans = Plans(self.prediction, task, self.steady, self.P, self.K, self.reserve, terminal, value)
         self._rival.drop()
@@ -163,8 +159,7 @@ class RelinearizedMPC(Law):
         return self.value if same and self._tuning.near(home.x) else None
 
     def _redesign(self) -> None:
-        gain = self.K
-        self._tuning.forget()
+        gain, self._tuning = self.K, Tuning(self.prediction, self.goal)  # the old one stays what it was
         self._target_moved()
         if self.K is None and gain is not None:
             raise DesignError("the changed model has no LQR at the target.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,13 +21,31 @@ class TerminalSet:
 
     Attributes:
         G: (m, n).
+        bounded: What each row bounds, as a position in [u, q], (m,).
         low: (m,).
         high: (m,).
     """
 
     G: Array
+    bounded: np.ndarray
     low: Array
     high: Array
+
+    def at(self, task: ResolvedTask, x_steady: Array, u_steady: Array) -> TerminalSet:
+        """Return the same rows with a task's bounds around another steady pair.
+
+        A bound that the steady pair itself does not keep is none: no gain could keep it.
+
+        Args:
+            task: Bounds; of those that change along the horizon the last ones.
+            x_steady: Steady coordinates, (nq,) or more.
+            u_steady: Steady inputs, (nu,).
+        """
+        u_min, u_max, y_min, y_max = (last(v, 1) for v in (task.u_min, task.u_max, task.y_min, task.y_max))
+        x = x_steady[: len(y_min)]
+        low = np.concatenate([u_min - u_steady, y_min - x])[self.bounded]
+        high = np.concatenate([u_max - u_steady, y_max - x])[self.bounded]
+        return replace(self, low=np.where(low <= 0, low, -np.inf), high=np.where(high >= 0, high, np.inf))
 
     def beyond(self, e: Array) -> Array:
         """Return how far deviations e (k, n) lie outside by their worst row, (k,); 0 inside."""
@@ -40,8 +58,6 @@ def terminal_set(
 ) -> TerminalSet | None:
     """Return the set in which the LQR keeps the task's bounds for `steps` steps, None where nothing is bounded.
 
-    A bound that the steady pair itself does not keep gives no row: no gain could keep it.
-
     Args:
         task: Bounds; of those that change along the horizon the last ones.
         A: (n, n).
@@ -52,18 +68,19 @@ def terminal_set(
         steps: How many.
     """
     closed, nq = A - B @ K, task.y_min.shape[-1]
-    u_min, u_max, y_min, y_max = (last(v, 1) for v in (task.u_min, task.u_max, task.y_min, task.y_max))
-    rows, lows, highs = list[Array](), list[Array](), list[Array]()
+    u, y = (np.isfinite(last(low, 1)) | np.isfinite(last(high, 1)) for low, high in _pairs(task))
+    told = np.flatnonzero(np.concatenate([u, y]))
+    if not len(told) or not steps:
+        return None
+    rows = list[Array]()
     inputs, states = -K, np.eye(nq, len(A))
     for _ in range(steps):
         states = states @ closed  # the state at the end of the horizon has its own bounds already
-        rows += [inputs, states]
-        lows += [u_min - u_steady, y_min - x_steady[:nq]]
-        highs += [u_max - u_steady, y_max - x_steady[:nq]]
+        rows.append(np.concatenate([inputs, states])[told])
         inputs = inputs @ closed
-    if not rows:
-        return None
-    G, low, high = np.concatenate(rows), np.concatenate(lows), np.concatenate(highs)
-    low, high = np.where(low <= 0, low, -np.inf), np.where(high >= 0, high, np.inf)
-    told = np.isfinite(low) | np.isfinite(high)
-    return TerminalSet(G[told], low[told], high[told]) if told.any() else None
+    G, nothing = np.concatenate(rows), np.zeros(len(told) * steps)
+    return TerminalSet(G, np.tile(told, steps), nothing, nothing).at(task, x_steady, u_steady)
+
+
+def _pairs(task: ResolvedTask) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    return (task.u_min, task.u_max), (task.y_min, task.y_max)

@@ -82,4 +82,5 @@ class Tuning:
         if self.K is None:
             raise DesignError("terminal_set needs an LQR at the target, and there is none; see the notes without it.")
         A, B = self.prediction.linearize(steady.x, steady.u)
-        return terminal_set(self.goal.home, A, B, self.K, steady.x, steady.u, steps)
+        found = terminal_set(self.goal.home, A, B, self.K, steady.x, steady.u, steps)
+        return None if found is None else found.at(self.goal.wanted, steady.x, steady.u)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from koopctl.arrays import Array, ByName, as_vector, as_weight
-from koopctl.errors import DataError, ShapeError
+from koopctl.errors import DataError, KoopctlError, ShapeError
 from koopctl.task import ResolvedTask
 
 _NAN_IS_NOT = "holds NaN; every value must be a number"
@@ -75,6 +75,25 @@ class Preview:
         changed = replace(task, **changes)
         _check(changed)
         return changed
+
+    def hard(self, task: ResolvedTask, u_names: tuple[str, ...]) -> Preview:
+        """Return the input and rate bounds of this preview alone, without those that are wrong in themselves.
+
+        They count even where the rest of a preview, or the reference beside it, is refused.
+        """
+        kept = Preview()
+        for name in ("u_min", "u_max", "du_max"):
+            trial = replace(kept, **{name: getattr(self, name)})
+            try:
+                trial.apply(task, (), u_names)
+            except (KoopctlError, ValueError, TypeError, ArithmeticError):
+                continue
+            kept = trial
+        return kept
+
+    def hard_bounds(self, task: ResolvedTask, u_names: tuple[str, ...]) -> ResolvedTask:
+        """Return the task with the input and rate bounds of this preview that can be read."""
+        return self.hard(task, u_names).apply(task, (), u_names)
 
     def measured(self, names: tuple[str, ...], horizon: int) -> Array | None:
         """Return the disturbances over the horizon (N, nd), None where none are given."""
