@@ -10,10 +10,13 @@ import numpy as np
 from koopctl.arrays import Array
 from koopctl.controllers.dare import dare, gain
 from koopctl.controllers.lasting_modes import LASTING, out_of_reach, regulated
+from koopctl.controllers.responses import corrections, responses
 from koopctl.errors import DesignError
+from koopctl.kernels import Kernels, kernels
 
 _RESIDUAL = 1e-6  # of the Riccati equation, relative to its solution
 _MARGINAL = 1e-9  # by which rounding may put a mode beyond the unit circle that stands still
+_NO_MINIMUM = "the horizon's problem is not finite or the input's Hessian not positive"
 _EFFORT = 1e10  # what the gain may move against itself, relative to the motion: rounding is 1e-16 of it
 
 
@@ -89,7 +92,7 @@ class Condensed:
 
     Attributes:
         free_u: (N, nu), the unconstrained optimum.
-        T: (N, nu, N * nu), lower block triangular.
+        T: (N, nu, N * nu), lower triangular: each input depends on its own w and earlier ones only.
         free_x: (N + 1, nx).
         S: (N + 1, nx, N * nu).
         gains: (N, nu, nx), du = gains dx + ...
@@ -121,6 +124,9 @@ def condense(A: Array, B: Array, d: Array, H: Array, h: Array, P: Array, p: Arra
     Raises:
         numpy.linalg.LinAlgError: The input's Hessian is not positive definite.
     """
+    compiled = kernels()
+    if compiled is not None:
+        return Condensed(*compiled_condense(compiled, A, B, d, H, h, P, p, dx0))
     N, nx, nu = B.shape
     # Homogeneous coordinates [x, 1, u]: one product carries the quadratic and the linear part together.
     n = nx + 1
@@ -128,9 +134,10 @@ def condense(A: Array, B: Array, d: Array, H: Array, h: Array, P: Array, p: Arra
     F[:, :nx, :nx], F[:, :nx, nx], F[:, :nx, n:], F[:, nx, nx] = A, d, B, 1.0
     Ft = np.ascontiguousarray(F.swapaxes(1, 2))
     stage = np.zeros((N, n + nu, n + nu))
-    keep = np.r_[:nx, n : n + nu]
-    stage[:, keep[:, None], keep] = H
-    stage[:, nx, keep] = stage[:, keep, nx] = h
+    stage[:, :nx, :nx], stage[:, :nx, n:] = H[..., :nx, :nx], H[..., :nx, nx:]
+    stage[:, n:, :nx], stage[:, n:, n:] = H[..., nx:, :nx], H[..., nx:, nx:]
+    stage[:, nx, :nx], stage[:, nx, n:] = h[:, :nx], h[:, nx:]
+    stage[:, :nx, nx], stage[:, n:, nx] = h[:, :nx], h[:, nx:]
     value = np.zeros((n, n))
     value[:nx, :nx], value[nx, :nx], value[:nx, nx] = P, p, p
     gains, scale = np.empty((N, nu, n)), np.empty((N, nu, nu))
@@ -138,24 +145,34 @@ def condense(A: Array, B: Array, d: Array, H: Array, h: Array, P: Array, p: Arra
     with np.errstate(all="ignore"):  # what is not finite is refused next
         backward(F, Ft, stage, value, gains, scale)
     if not (np.isfinite(gains).all() and np.isfinite(scale).all()):
-        raise np.linalg.LinAlgError("the horizon's problem is not finite or the input's Hessian not positive")
-    return _forward(F, gains, scale, dx0)
+        raise np.linalg.LinAlgError(_NO_MINIMUM)
+    return _forward(F[:, :nx], gains, scale, dx0)
+
+
+def compiled_condense(
+    compiled: Kernels, A: Array, B: Array, d: Array, H: Array, h: Array, P: Array, p: Array, dx0: Array
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Return the fields of what `condense` returns, by the compiled kernel."""
+    rows = np.ascontiguousarray
+    H = rows(H if H.ndim == 3 else H[None])
+    fine, *plan = compiled.condense(rows(A), rows(B), rows(d), H, rows(h), rows(P), rows(p), rows(dx0))
+    if not fine:
+        raise np.linalg.LinAlgError(_NO_MINIMUM)
+    free_u, T, free_x, S, gains = plan
+    return free_u, T, free_x, S, gains
 
 
 def _scalar_backward(F: Array, Ft: Array, stage: Array, value: Array, gains: Array, scale: Array) -> None:
     """Riccati recursion for one input: the Schur complement is a division."""
-    n = value.shape[0]
-    dot = np.dot
-    pivots = np.empty(len(F))
-    for k in range(len(F) - 1, -1, -1):
-        G = dot(dot(Ft[k], value), F[k])
-        G += stage[k]
-        row, pivot, gain = G[n, :n], G[n, n], gains[k, 0]
-        np.divide(row, -pivot, out=gain)
-        pivots[k] = pivot
-        value = G[:n, :n]
-        value += row[:, None] * gain  # in place: the rest of G is not needed any more
-    scale[:, 0, 0] = 1.0 / np.sqrt(pivots)  # NaN where a pivot is not positive
+    n, dot, costs = value.shape[0], np.dot, np.empty_like(stage)
+    parts = (F[::-1], Ft[::-1], stage[::-1], costs[::-1], gains[::-1])
+    for F_k, Ft_k, stage_k, cost, by_x in zip(*parts, strict=True):
+        dot(dot(Ft_k, value), F_k, out=cost)
+        cost += stage_k
+        row = cost[n:, :n]
+        np.divide(row, -cost[n, n], out=by_x)
+        value = cost[:n, :n] + dot(row.T, by_x)
+    scale[:, 0, 0] = 1.0 / np.sqrt(costs[:, n, n])  # NaN where a pivot is not positive
 
 
 def _backward(F: Array, Ft: Array, stage: Array, value: Array, gains: Array, scale: Array) -> None:
@@ -163,9 +180,10 @@ def _backward(F: Array, Ft: Array, stage: Array, value: Array, gains: Array, sca
     n = value.shape[0]
     for k in range(len(F) - 1, -1, -1):
         G = Ft[k] @ value @ F[k] + stage[k]
-        inverse = np.linalg.inv(np.linalg.cholesky(G[n:, n:]))
-        scale[k] = inverse.T
-        gains[k] = -inverse.T @ (inverse @ G[n:, :n])
+        # Backwards within the stage too, so that each input depends on its own w and earlier ones only.
+        lower = np.linalg.inv(np.linalg.cholesky(G[: n - 1 : -1, : n - 1 : -1]))[::-1, ::-1].T
+        scale[k] = lower
+        gains[k] = -lower @ (lower.T @ G[n:, :n])
         value = G[:n, :n] + G[:n, n:] @ gains[k]
         value = (value + value.T) * 0.5
 
@@ -173,19 +191,14 @@ def _backward(F: Array, Ft: Array, stage: Array, value: Array, gains: Array, sca
 def _forward(F: Array, gains: Array, scale: Array, dx0: Array) -> Condensed:
     """Propagate the free response (last column) and the response to each w through the closed loop."""
     N, nu, n = gains.shape
-    closed = F[:, :, :n] + F[:, :, n:] @ gains
-    steps = F[:, :, n:] @ scale
-    M = np.zeros((N + 1, n, N * nu + 1))
-    M[0, :-1, -1], M[0, -1, -1] = dx0, 1.0
-    for k in range(N):
-        # Only the columns of inputs before k, and the free response, are nonzero yet.
-        np.dot(closed[k], M[k], out=M[k + 1])
-        M[k + 1, :, k * nu : (k + 1) * nu] = steps[k]
-    inputs = gains @ M[:N]
-    for j in range(nu):
-        for i in range(nu):
-            inputs[range(N), i, range(j, N * nu, nu)] += scale[:, i, j]
-    return Condensed(inputs[:, :, -1], inputs[:, :, :-1], M[:, :-1, -1], M[:, :-1, :-1], gains[:, :, :-1])
+    inputs = np.concatenate([gains, scale], axis=2)  # u = inputs [x, 1, w]
+    steps = F[:, :, n:] @ inputs
+    steps[:, :, :n] += F[:, :, :n]
+    known = np.zeros((N + 1, n + nu, N * nu + 1))
+    known[0, : n - 1, -1], known[:, n - 1, -1], known[:N, n:, :-1] = dx0, 1.0, corrections(N, nu, None)
+    Z = responses(steps, known)
+    U, X = inputs @ Z[:N], Z[:, : n - 1]
+    return Condensed(U[:, :, -1].copy(), U[:, :, :-1].copy(), X[:, :, -1].copy(), X[:, :, :-1].copy(), gains[:, :, :-1])
 
 
 def stage_hessian(Q: Array, R: Array, dR: Array) -> Array:

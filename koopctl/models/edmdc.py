@@ -198,10 +198,14 @@ class EDMDc(Learner):
 
     # ------------------------------------------------------------------ using
     def _increment(self, X: Array, U: Array) -> Array:
-        nq, Z = self.window_.nq, self.lift_state(X)
+        return self._increment_from(self.lift_state(X), X, U)
+
+    def _increment_from(self, Z: Array, X: Array, U: Array) -> Array:
+        """Return the increments at states X whose lifted states are Z."""
+        nq = self.window_.nq
         dQ = Z @ self.A_[:nq].T - X[:, :nq] + U @ self.B_[:nq].T + self.c_[:nq]
         if self.inputs == "bilinear":
-            dQ += np.einsum("nj,jqz,nz->nq", U, self.N_[:, :nq], Z)
+            dQ += np.einsum("nj,jqn->nq", U, self.N_[:, :nq] @ Z.T)
         return np.asarray(dQ)
 
     def expand(self, X: Array, U: Array) -> tuple[Array, Array, Array]:
@@ -211,14 +215,13 @@ class EDMDc(Learner):
         to_circle, n_on = self.layout_.to_circle, len(self.layout_.on_circle)
         L = np.empty((len(X), n_on + self.lift_.n_out, window.nw))
         L[:, :n_on], L[:, n_on:] = to_circle, self._psi_slope(W)
-        dZ = np.empty((len(X), self.nz, nx))
-        dZ[:, :nx], dZ[:, nx:] = np.eye(nx), window.chain(L, W)
-        head, gain = np.broadcast_to(self.A_[:nx], (len(X), nx, self.nz)), self.B_[:nx][None]
+        head, gain = self.A_[:nx], self.B_[:nx]
         if self.inputs == "bilinear":
-            head = head + np.einsum("nj,jxz->nxz", U, self.N_[:, :nx])
-            gain = gain + np.einsum("jxz,nz->nxj", self.N_[:, :nx], Z)
-        F = window.advance(X, X[:, :nq] + self._increment(X, U), U)
-        return F, head @ dZ, np.array(np.broadcast_to(gain, (len(X), nx, self.nu)))
+            head = head + np.tensordot(U, self.N_[:, :nx], 1)
+            gain = gain + (self.N_[:, :nx] @ Z.T).transpose(2, 1, 0)
+        A = head[..., :nx] + window.chain(head[..., nx:] @ L, W)  # summed up over the features first, then by x
+        F = window.advance(X, X[:, :nq] + self._increment_from(Z, X, U), U)
+        return F, A, np.array(np.broadcast_to(gain, (len(X), nx, self.nu)))
 
     def _psi_slope(self, W: Array) -> Array:
         return np.asarray(self.lift_.jacobian((W - self.mean_) * self._per_scale) * self._per_scale)

@@ -9,8 +9,11 @@ import numpy as np
 
 from koopctl.arrays import Array
 from koopctl.features.sampled import SampledFeatures
+from koopctl.kernels import kernels
 from koopctl.models.learner import Learner
 from koopctl.regression.scaling import centre_and_spread
+
+_ZERO, _ONE = np.array(0.0), np.array(1.0)  # as arrays: a ufunc takes them in half the time of a Python float
 
 
 class SampledRNN(Learner):
@@ -102,43 +105,82 @@ class SampledRNN(Learner):
         tanh = self.activation == "tanh"
         self._V, self._b = np.ascontiguousarray(-2.0 * V if tanh else V), -2.0 * b if tanh else b
         self._Ct, self._Lt = np.ascontiguousarray((2.0 if tanh else 1.0) * self.C_.T), np.ascontiguousarray(self.L_.T)
-        self._outer, self._offset = 4.0 * outer if tanh else outer, self.c_ - self.C_.sum(axis=1) * tanh
+        self._outer = np.ascontiguousarray(4.0 * outer if tanh else outer)
+        self._offset = self.c_ - self.C_.sum(axis=1) * tanh
+        # For numpy: the constants as one row more, for a regressor that is always 1; the Jacobian without the layer.
+        self._with_bias, self._with_offset = np.vstack([self._V, self._b]), np.vstack([self._Lt, self._offset])
+        window = self.window_
+        self._has_angles = bool(window.circle.size)
+        self._rest = self.L_ if self._has_angles else self.L_ + np.eye(*self.L_.shape)
+        linear, circle = (np.ascontiguousarray(part, dtype=np.int64) for part in (window.linear, window.circle))
+        # What the kernels read, one after the other.
+        self._layers = (self._V, self._b, self._Ct, self._Lt, self._offset, linear, circle, tanh)
 
     def _hidden(self, S: Array) -> Array:
         """Return the logistic s of the hidden layer for tanh, its values for ReLU, (n, nf)."""
         H = S @ self._V
         H += self._b
+        return self._activate(H)
+
+    def _activate(self, H: Array) -> Array:
+        """Turn what goes into the hidden units into what comes out, in place."""
         if self.activation == "relu":
-            np.maximum(H, 0.0, out=H)
+            np.maximum(H, _ZERO, out=H)
             return H
         with np.errstate(over="ignore"):  # exp may overflow to inf, whose reciprocal is the right 0
             np.exp(H, out=H)
-        H += 1.0
+        H += _ONE
         np.reciprocal(H, out=H)
         return H
 
+    def _regressors(self, W: Array, U: Array) -> Array:
+        """Return [w, u, 1] (n, nw + nu + 1)."""
+        nw = W.shape[1]
+        S = np.empty((len(W), nw + U.shape[1] + 1))
+        S[:, :nw], S[:, nw:-1], S[:, -1] = W, U, 1.0
+        return S
+
     def _increment(self, X: Array, U: Array) -> Array:
-        S = np.concatenate([self.window_.embed(X), U], axis=1)
-        return np.asarray(self._hidden(S) @ self._Ct + S @ self._Lt + self._offset)
+        compiled = kernels()
+        if compiled is not None:
+            return compiled.increment(_in_rows(X), _in_rows(U), *self._layers)
+        S = self._regressors(self.window_.embed(X), U)
+        dQ: Array = self._activate(S @ self._with_bias) @ self._Ct
+        dQ += S @ self._with_offset
+        return dQ
 
     def expand(self, X: Array, U: Array) -> tuple[Array, Array, Array]:
         """Return f (n, nx), A (n, nx, nx), B (n, nx, nu) at a batch, from one pass through the hidden layer."""
+        compiled = kernels()
+        if compiled is not None:
+            return compiled.expand(_in_rows(X), _in_rows(U), *self._layers, self._outer)
         window = self.window_
-        n, nq = len(X), window.nq
+        n, nq, nw = len(X), window.nq, window.nw
         W = window.embed(X)
-        S = np.concatenate([W, U], axis=1)
-        H = self._hidden(S)
-        Q = X[:, :nq] + (H @ self._Ct + S @ self._Lt + self._offset)
-        slope = H - H * H if self.activation == "tanh" else self.features_.slope(H)
-        J = (slope @ self._outer).reshape(n, nq, S.shape[1]) + self.L_
-        A_q, B_q = window.chain(J[:, :, : window.nw], W), J[:, :, window.nw :]
-        np.einsum("nii->ni", A_q[:, :, :nq])[...] += 1.0  # a writable view of the diagonals
+        S = self._regressors(W, U)
+        H = self._activate(S @ self._with_bias)
+        Q = H @ self._Ct
+        Q += S @ self._with_offset
+        Q += X[:, :nq]
+        slope = self._slope(H)
+        J = (slope @ self._outer).reshape(n, nq, nw + window.nu)
+        J += self._rest
+        A_q, B_q = window.chain(J[:, :, :nw], W), J[:, :, nw:]
+        if self._has_angles:
+            np.einsum("nii->ni", A_q[:, :, :nq])[...] += 1.0  # a writable view of the diagonals
         if not window.delays:
             return Q, A_q, B_q
         A, B = np.empty((n, window.nx, window.nx)), np.empty((n, window.nx, window.nu))
         A[:, :nq], B[:, :nq] = A_q, B_q
         A[:, nq:], B[:, nq:] = window.shift
         return window.advance(X, Q, U), A, B
+
+    def _slope(self, H: Array) -> Array:
+        """Return s - s^2 of hidden units s (tanh) or the step (ReLU), (n, nf)."""
+        if self.activation == "relu":
+            return self.features_.slope(H)
+        slope = H * H
+        return np.subtract(H, slope, out=slope)
 
     def _arrays(self) -> dict[str, Array]:
         scales = {"mean": self.mean_, "scale": self.scale_, "gain": self.gain_}
@@ -150,3 +192,7 @@ class SampledRNN(Learner):
         self.features_ = SampledFeatures(self.n_features, self.sampling, self.activation, self.random_state)
         self.features_.restore(arrays)
         self._prepare()
+
+
+def _in_rows(part: Array) -> Array:
+    return np.ascontiguousarray(part, dtype=np.float64)
