@@ -7,7 +7,7 @@ from collections import deque
 import numpy as np
 from numpy.typing import ArrayLike
 
-from koopctl.arrays import Array
+from koopctl.arrays import Array, all_finite
 from koopctl.controllers.reading import Reading
 from koopctl.models.base import Model
 
@@ -41,7 +41,7 @@ class History:
         """
         window = self.model.window_
         value, fault = self._reading.read(y)
-        if value is None or not np.isfinite(value).all():
+        if value is None or not all_finite(value):
             self._bridge(u_last)
             return None, fault or "not_finite"
         if not window.delays:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from koopctl.arrays import Array
+from koopctl.arrays import Array, largest
 from koopctl.controllers.prediction import Prediction
 from koopctl.controllers.riccati import stage_hessian
 from koopctl.controllers.steady import Steady, half_ranges
@@ -171,11 +171,15 @@ class Plans:
             cost += self.task.slack_price.max() * (2 * end + end**2)
         return np.asarray(cost)
 
+    def share(self, dx: Array) -> float:
+        """Return the largest entry of a difference of states (nx,), in half ranges of the data."""
+        return largest(np.abs(dx[: self.prediction.nq] * self._per_half))
+
     def sizes(self, dX: Array, dU: Array) -> tuple[float, float]:
         """Return the largest change of a coordinate and of an input of a plan, in half ranges of the data."""
         states = np.abs(dX[:, : self.prediction.nq] * self._per_half)
         inputs = np.abs(dU * self._per_width)
-        return float(states.max()), 2.0 * float(inputs.max())
+        return largest(states), 2.0 * largest(inputs)
 
     # ------------------------------------------------------------------ roll-outs
     def clip(self, U: Array) -> Array:

@@ -58,6 +58,8 @@ class Reading:
 
 def as_numbers(value: ArrayLike) -> Array | None:
     """Return a copy as real numbers (loops reuse their buffers), None where it holds anything else."""
+    if type(value) is np.ndarray and value.dtype == np.float64:  # what a loop mostly has
+        return value.copy()
     try:
         return None if np.iscomplexobj(value) else np.array(value, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):

@@ -203,7 +203,7 @@ class RelinearizedMPC(Planner):
         if self._plan is not None:
             X, U = self._plans.shift(*self._plan, self._age + 1)
             jump = difference(x, X[0])
-            if (np.abs(jump)[: self.model.window_.nq] <= _JUMP * self._plans.half).all():
+            if self._plans.share(jump) <= _JUMP:
                 X[0] += jump  # keeps the plan's count of turns where x has wrapped
                 local = self._expand(X, U, self._age + 1)
                 return np.concatenate((X, local[0][-1:])), U, self._age + 1, local
