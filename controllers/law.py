@@ -177,20 +177,19 @@ class Law(Designed):
 
     # ------------------------------------------------------------------ the ladder
     def _ladder(self, y: ArrayLike, reference: ArrayLike | None, preview: Preview | None) -> Answer:
-        x, fault = self._observe(y)
-        self.state = x
+        self.state, fault = self._observe(y)
+        x = self.state
         corrected = self._offset is not None and self._offset.learn(x)
         if corrected and self.observer is not None:
             self.observer.offset = self.prediction.offset
         reason = self._retarget(reference, preview, corrected)
-        if x is None:
-            return self._without_state(fault)
+        if x is None:  # only the plan is left; it was made for exactly these steps
+            return self._shifted(fault) or Answer(self.wanted.u_safe, "safe", fault)
         reason = reason or fault
         for u in self._channel.pending:
             x = self.prediction.advance(x, u)
-        excess = float(self.model.excess(x[None])[0])
-        detail = {"excess": excess}
-        if excess > 1.0 and not reason:
+        detail = {"excess": float(self.model.excess(x[None])[0])}
+        if detail["excess"] > 1.0 and not reason:
             reason = "outside_data"
         try:
             answer = self._act(x)
@@ -218,10 +217,6 @@ class Law(Designed):
         if self.observer.blind > self.wanted.horizon:  # as long as a plan would have lasted
             x = self._plan = None
         return x, self.observer.fault
-
-    def _without_state(self, fault: str) -> Answer:
-        """Without an observation only the plan is left; it was made for exactly these steps."""
-        return self._shifted(fault) or Answer(self.wanted.u_safe, "safe", fault)
 
     def _shifted(self, reason: str) -> Answer | None:
         if self._plan is None or self._age + 1 >= len(self._plan[1]):
