@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from koopctl.arrays import Array, as_whole, is_finite
+from koopctl.controllers.checks import shown
 from koopctl.controllers.law import Law
 from koopctl.controllers.steady import half_ranges
 from koopctl.errors import DataError, DesignError, NotFittedError
@@ -52,8 +53,13 @@ class AdaptiveLaw:
             redesign: Transitions learnt between two designs of the law.
 
         Raises:
-            DesignError: An option is out of range, or the model came without what it learnt from.
+            DesignError: It is no law, an option is out of range, or the model came without what it learnt from.
+            DataError: memory or redesign is no whole number.
         """
+        if not isinstance(law, Law):
+            raise DesignError(
+                f"AdaptiveLaw got {shown(law)}; expected a designed law: AdaptiveLaw(koopctl.design(model, task))."
+            )
         if not (is_finite(forgetting) and 0.0 < forgetting <= 1.0 and is_finite(dead_zone) and dead_zone >= 0.0):
             raise DesignError(
                 f"forgetting={forgetting!r}, dead_zone={dead_zone!r}; expected above 0 and at most 1, and at least 0."

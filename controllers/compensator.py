@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from koopctl.arrays import Array
+from koopctl.controllers.history import History
 from koopctl.controllers.kalman_filter import KalmanFilter
 from koopctl.errors import DesignError
 from koopctl.models.edmdc import lifted_system
@@ -38,11 +39,14 @@ def compensator(law: LQR) -> control.NonlinearIOSystem:
 
 
 def initial_memory(law: LQR) -> Array:
-    """Return the memory that `LQR.to_iosystem` starts with: the plant at rest at the steady pair, no integral."""
+    """Return the memory that `LQR.to_iosystem` starts with: nothing measured yet, no integral, the safe input.
+
+    Older samples and a filter's prediction are NaN there: the first observation takes their place, as it does in the
+    law. For a plant known to rest at the steady pair put `law.steady.x[model.window_.nq:]`, or
+    `law.observer.system.lift_state(law.steady.x)`, in their place.
+    """
     part = Compensator(law)
-    rest, law = part.law.steady, part.law
-    past = rest.x[law.model.window_.nq :] if part.filter is None else part.filter.system.lift_state(rest.x)
-    return np.concatenate([past, np.zeros(part.n_integral), law.wanted.u_safe])
+    return np.concatenate([np.full(part.n_memory, np.nan), np.zeros(part.n_integral), part.law.wanted.u_safe])
 
 
 def linear_compensator(law: LQR) -> control.StateSpace:
@@ -81,7 +85,7 @@ class Compensator:
     """What an LQR computes at one sample, as functions that remember nothing themselves.
 
     The memory is w = [m, s, u_last]: m holds the older samples of the model's window, or the Kalman filter's
-    prediction of the lifted state; s the integrals.
+    prediction of the lifted state, NaN before the first sample; s the integrals.
 
     Attributes:
         law: A copy of the law, at its task's own target.
@@ -169,14 +173,30 @@ class Compensator:
         law, window = self.law, self.law.model.window_
         memory, integral, u_last = np.split(w, [self.n_memory, self.n_memory + self.n_integral])
         q, (F, G) = self._coordinates(y), self.estimate
-        if self.filter is not None:
-            expected = memory[: window.nq]
-            q = expected + window.difference_of_coordinates(q, expected)
-        state = F @ memory + G @ q[self.rows]
+        if np.isnan(memory).any():
+            state = self._first(y, u_last)
+        else:
+            if self.filter is not None:
+                expected = memory[: window.nq]
+                q = expected + window.difference_of_coordinates(q, expected)
+            state = F @ memory + G @ q[self.rows]
         K = law.gain_at(round(t / law.dt))
         asked, task = law.asked(K, state[: window.nx], integral), law.wanted
         u = np.clip(np.clip(asked, u_last - task.du_max, u_last + task.du_max), task.u_min, task.u_max)
         return _Sample(q, state, integral, K, asked, u)
+
+    def _first(self, y: Array, u_last: Array) -> Array:
+        """Return the state, or lifted state, that the law makes of a first sample; NaN where y is not finite."""
+        window, law = self.law.model.window_, self.law
+        full = np.full(len(window.chart.y_names), np.nan)
+        full[self.columns] = y
+        if self.filter is None:
+            state = History(law.model).observe(full, u_last)[0]
+        else:
+            observer = self.filter.fresh()
+            observer.update(full, u_last)
+            state = observer.z
+        return np.full(len(self.estimate[0]), np.nan) if state is None else state
 
     def _coordinates(self, y: Array) -> Array:
         """Return the coordinates (nq,) of the observations read; those that are not measured are of no account."""

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from koopctl.arrays import Array, ByName, as_whole
 from koopctl.controllers.answer import Answer
+from koopctl.controllers.checks import check_parts, shown
 from koopctl.controllers.dare import finite_horizon
 from koopctl.controllers.integral import Integral
 from koopctl.controllers.law import Law
@@ -73,11 +74,14 @@ class LQR(Law):
 
         Raises:
             DesignError: No stabilising gain exists for this model and these weights, the observer was made for
-                another model, or integral and offset_free are both asked for.
+                another model, integral and offset_free are both asked for, or an argument is not what it should be.
             DataError: The horizon is no whole number.
             UnknownNameError: The integral speaks of names the model does not have.
         """
-        self.lifted, self.horizon = lifted, None if horizon is None else as_whole("horizon", horizon, 1)
+        check_parts(model, task, observer)
+        if not isinstance(lifted, bool | np.bool_):
+            raise DesignError(f"lifted is {shown(lifted)}; expected True or False.")
+        self.lifted, self.horizon = bool(lifted), None if horizon is None else as_whole("horizon", horizon, 1)
         if integral is not None and offset_free is not False:
             raise DesignError("integral and offset_free do the same and would work against each other; leave one out.")
         self.integral = None if integral is None else Integral(model, integral, model.nu - len(task.disturbances))
@@ -128,7 +132,7 @@ class LQR(Law):
             K, end = None, Q
             note = f"after its horizon the law goes on with the horizon's first gain: {error}"
             self.notes += [note] if note not in self.notes else []
-        if self.task.terminal_cost != "lqr" or not isinstance(self.task.terminal_cost, str):
+        if not (isinstance(self.task.terminal_cost, str) and self.task.terminal_cost == "lqr"):
             given = self.wanted.terminal_cost
             end = np.zeros_like(Q) if given is None else stage_weights(len(Q), given)
         self.gains, self.P = finite_horizon(A, B, Q, R, end, horizon)
@@ -206,9 +210,14 @@ class LQR(Law):
     def to_iosystem(self) -> control.NonlinearIOSystem:
         """Return the law for its task's target, bounds included, as a python-control NonlinearIOSystem.
 
-        From observations to inputs it gives the numbers of the law itself, as long as every observation is finite:
-        the ladder of fallbacks stays here. Its states are what the law remembers, the last input among them; they
-        start at `koopctl.controllers.compensator.initial_memory(law)`.
+        Its states are what the law remembers, the last input among them; give it the initial state
+        `koopctl.controllers.compensator.initial_memory(law)`, at which the first observation fills the window of
+        delays, or starts the filter, as in the law. From there it gives the numbers of the law itself, as long as
+        every observation is finite: the ladder of fallbacks stays here. With a `KalmanFilter` that holds for the first
+        sample, and again once the start has faded: the law's filter begins with the gain of an uncertain start, which
+        fades to the steady one, takes its first delays + 1 samples as measured, and refuses outliers; the system
+        corrects by the steady gain from the second sample on, and believes every sample. What an integral has gathered
+        of the difference fades as slowly as that integral acts.
 
         Raises:
             DesignError: The law keeps more than a system can: another observer, an offset estimate, a delay, or

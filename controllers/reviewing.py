@@ -8,26 +8,29 @@ from collections.abc import Iterator
 import numpy as np
 
 from koopctl.arrays import Array
+from koopctl.controllers.adaptive_law import AdaptiveLaw
+from koopctl.controllers.checks import shown
 from koopctl.controllers.law import Law
 from koopctl.controllers.lifted_horizon import LiftedHorizon
 from koopctl.controllers.lifted_mpc import LiftedMPC
 from koopctl.controllers.lqr import LQR
+from koopctl.controllers.reachability import lasting_modes, unmoved_modes, unseen_modes
 from koopctl.controllers.relinearized_mpc import RelinearizedMPC
 from koopctl.controllers.review import Finding, Review
+from koopctl.controllers.reviewed_bounds import reviewed_bounds
 from koopctl.controllers.steady import half_ranges
 from koopctl.controllers.weights import stage_weights
-from koopctl.errors import NotFittedError
+from koopctl.errors import DesignError, NotFittedError
 from koopctl.models.edmdc import lifted_system
 from koopctl.models.fit_report import FitReport
 
-_REACH = 1e-8  # of the largest row of [A - lambda I, B]: below it an input does not move a mode
 _ILL = 1e8  # condition of the Hessian beyond which digits are lost in the program
 _SETTLED = 4.0  # time constants after which a mode has settled
 _ERROR = 0.3  # share of the spread of the model's error at the horizon that is worth saying
 _CALLS = 40
 
 
-def review(law: Law) -> Review:
+def review(law: Law | AdaptiveLaw) -> Review:
     """Review a designed law without its plant.
 
     Stabilisability and detectability of the linearisation at the steady pair (Popov, Belevitch and Hautus), modes
@@ -35,10 +38,16 @@ def review(law: Law) -> Review:
     model's own error, bounds that cannot be kept together, and the time a call takes. The law is left as it was.
 
     Args:
-        law: A law of `koopctl.design`.
+        law: A law of `koopctl.design`; of an `AdaptiveLaw`, the law as it is now.
+
+    Raises:
+        DesignError: It is no law.
     """
+    law = law.law if isinstance(law, AdaptiveLaw) else law
+    if not isinstance(law, Law):
+        raise DesignError(f"review got {shown(law)}; expected a law: koopctl.review(koopctl.design(model, task)).")
     law = law.fresh()
-    checks = (_model, _steady, _gain, _reach, _modes, _weights, _conditioning, _horizon, _bounds, _latency)
+    checks = (_model, _steady, _gain, _reach, _modes, _weights, _conditioning, _horizon, reviewed_bounds, _latency)
     inputs = ", ".join(law.prediction.names)
     title = f"{type(law).__name__} on {type(law.model).__name__}, inputs {inputs}, dt = {law.dt:g} s"
     return Review(title, tuple(finding for check in checks for finding in check(law)))
@@ -63,7 +72,7 @@ def _steady(law: Law) -> Iterator[Finding]:
     else:
         yield Finding("target", f"{pairs} with {held}")
     width = task.u_max - task.u_min
-    left = np.minimum(task.u_max - steady.u, steady.u - task.u_min) / np.where(np.isfinite(width), width, np.inf)
+    left = np.minimum(task.u_max - steady.u, steady.u - task.u_min) / np.where(np.isfinite(width), width, np.nan)
     for name, share in zip(law.prediction.names, left, strict=True):
         if np.isfinite(share) and 0 <= share < 0.05:
             yield Finding(
@@ -104,24 +113,18 @@ def _gain(law: Law) -> Iterator[Finding]:
 
 def _reach(law: Law) -> Iterator[Finding]:
     """Hautus' test at every mode that does not decay."""
-    for what, A, B, C in _systems(law):
-        values, right = np.linalg.eig(A)
-        left_values, left = np.linalg.eig(A.T)
-        slow = np.flatnonzero(np.abs(values) >= 1.0 - 1e-9)
-        slow_values = [values[i] for i in slow]
-        unseen = [values[i] for i in slow if np.abs(C @ right[:, i]).max() < _REACH * np.abs(right[:, i]).max()]
-        lost = [
-            left_values[i]
-            for i in np.flatnonzero(np.abs(left_values) >= 1.0 - 1e-9)
-            if np.abs(left[:, i] @ B).max() < _REACH * np.linalg.norm(B)
-        ]
+    inputs = np.maximum((law.prediction.high - law.prediction.low) / 2, 1e-9)
+    for what, A, B, Q in _systems(law):
+        scale = _scale(law, len(A))
+        lost, unseen = unmoved_modes(A, B, scale, inputs), unseen_modes(A, Q, scale)
         if lost:
             text = (
                 "the input does not move these modes, which do not decay; no law can. Record richer inputs, or leave "
             )
             yield Finding(f"{what}stabilisable", f"no: {_list(lost)}", "warning", text + "the coordinate out.")
         else:
-            yield Finding(f"{what}stabilisable", f"yes; not decaying by themselves: {_list(slow_values) or 'none'}")
+            left = _list(lasting_modes(A)) or "none"
+            yield Finding(f"{what}stabilisable", f"yes; not decaying by themselves: {left}")
         if unseen:
             text = "the weights do not see these modes, which do not decay; weigh a coordinate they move."
             yield Finding(f"{what}detectable in the cost", f"no: {_list(unseen)}", "warning", text)
@@ -130,12 +133,20 @@ def _reach(law: Law) -> Iterator[Finding]:
 
 
 def _systems(law: Law) -> Iterator[tuple[str, Array, Array, Array]]:
-    """Yield the linear systems the law's gains come from: name, A, B, weighed rows."""
+    """Yield the linear systems the law's gains come from: name, A, B, weight of the state."""
     A, B = law.prediction.linearize(law.steady.x, law.steady.u)
     yield "", A, B, stage_weights(law.model.nx, law.wanted.Q)
     if isinstance(law, LiftedMPC) or isinstance(law, LQR) and law.lifted:
         system = lifted_system(law.model)
         yield "lift ", system.A_, system.B_[:, law.prediction.free], stage_weights(system.nz, law.wanted.Q)
+
+
+def _scale(law: Law, n: int) -> Array:
+    """Return what is much of each state, (n,): half the data's ranges, 1 for features."""
+    window, box = law.model.window_, law.model.input_range_
+    past = [np.tile(half_ranges(law.model), window.delays + 1)]
+    past += [np.maximum((box.high - box.low) / 2, 1e-9)] * window.delays
+    return np.concatenate([*past, np.ones(n - window.nx)])
 
 
 def _modes(law: Law) -> Iterator[Finding]:
@@ -207,10 +218,12 @@ def _horizon(law: Law) -> Iterator[Finding]:
         radius = float(np.abs(np.linalg.eigvals(A - B @ law.K)).max())
         needed = _SETTLED / max(-np.log(min(radius, 1.0 - 1e-12)), 1e-12)
         value = f"{N} steps, {N * dt:.3g} s; the closed loop's slowest mode settles in {needed:.0f} steps"
-        if needed > 3 * N and law.task.terminal_cost == "lqr":
+        ends = law.task.terminal_cost
+        by_lqr = isinstance(ends, str) and ends == "lqr"
+        if needed > 3 * N and by_lqr:
             advice = "the terminal cost answers for most of the motion: right near the target, not where bounds bind."
             yield Finding("horizon", value, "note", advice)
-        elif needed > N and law.task.terminal_cost != "lqr":
+        elif needed > N and not by_lqr:
             advice = "without the LQR's terminal cost the plan ends before the motion does; lengthen the horizon."
             yield Finding("horizon", value, "warning", advice)
         else:
@@ -235,34 +248,6 @@ def _report(law: Law) -> FitReport | None:
         return law.model.report_
     except NotFittedError:
         return None
-
-
-def _bounds(law: Law) -> Iterator[Finding]:
-    task, said = law.wanted, False
-    rate, width = task.du_max * task.horizon, task.u_max - task.u_min
-    for name, reach, range_u in zip(law.prediction.names, rate, width, strict=True):
-        if np.isfinite(range_u) and reach < range_u:
-            said = True
-            advice = "the plan cannot bring the input from one bound to the other; a longer horizon, or a faster rate."
-            yield Finding(f"rate of {name}", f"{reach:.3g} of {range_u:.3g} over the horizon", "note", advice)
-    target, q = task.target, law.steady.x[: law.prediction.nq]
-    for i, name in enumerate(law.model.state_names[: law.prediction.nq]):
-        if not task.y_min[i] <= target[i] <= task.y_max[i]:
-            said = True
-            advice = f"the target {target[i]:.3g} lies outside; the law holds {q[i]:.3g} instead."
-            yield Finding(f"bounds of {name}", f"{task.y_min[i]:.3g} to {task.y_max[i]:.3g}", "warning", advice)
-        elif min(task.y_max[i] - q[i], q[i] - task.y_min[i]) < 0.01 * half_ranges(law.model)[i]:
-            said = True
-            advice = (
-                "the steady state touches the bound: every disturbance breaks it. Tighten the target, or the bound."
-            )
-            yield Finding(f"bounds of {name}", f"{task.y_min[i]:.3g} to {task.y_max[i]:.3g}", "note", advice)
-    outside = (task.u_safe + task.du_max < task.u_min) | (task.u_safe - task.du_max > task.u_max)
-    if outside.any():
-        said = True
-        yield Finding("safe input", str(task.u_safe), "warning", "it lies outside the bounds by more than a rate step.")
-    if not said:
-        yield Finding("bounds", "can be kept together at the target")
 
 
 def _latency(law: Law) -> Iterator[Finding]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from koopctl.arrays import Array, ByName, as_vector, as_weight
 from koopctl.errors import DataError, KoopctlError, ShapeError
@@ -125,12 +127,12 @@ def rows(name: str, value: ByName, names: tuple[str, ...], count: int, default: 
         ShapeError: The value has another width, or no rows.
         DataError: It holds NaN.
     """
-    if isinstance(value, dict) or np.ndim(value) < 2:  # type: ignore[arg-type]
+    if isinstance(value, Mapping) or _numbers(name, value).ndim < 2:
         vector = as_vector(name, value, names, default=default, finite=False)
         if np.isnan(vector).any():
             raise DataError(f"{name} {_NAN_IS_NOT}.")
         return vector
-    array = np.array(value, dtype=np.float64)
+    array = _numbers(name, value)
     if array.ndim != 2 or array.shape[1] != len(names) or not len(array):
         raise ShapeError(f"{name} has shape {array.shape}, expected ({len(names)},) or (n, {len(names)}).")
     if np.isnan(array).any():
@@ -144,12 +146,19 @@ def filled(array: Array, count: int) -> Array:
 
 
 def _weights(name: str, value: ByName, names: tuple[str, ...], count: int) -> Array:
-    if isinstance(value, dict) or np.ndim(value) < 3:  # type: ignore[arg-type]
+    if isinstance(value, Mapping) or _numbers(name, value).ndim < 3:
         return as_weight(name, value, names)
-    array = np.array(value, dtype=np.float64)
+    array = _numbers(name, value)
     if array.ndim != 3 or not len(array):
         raise ShapeError(f"{name} has shape {array.shape}, expected one weight, or (n, {len(names)}, {len(names)}).")
     return filled(np.stack([as_weight(name, each, names) for each in array[:count]]), count)
+
+
+def _numbers(name: str, value: ArrayLike) -> Array:
+    try:
+        return np.array(value, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{name} is not numeric ({error}); pass numbers, in rows of equal length.") from None
 
 
 def _check(task: ResolvedTask) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from koopctl.arrays import Array, ByName, as_array, as_vector, as_weight, as_whole, index_of, is_finite
 from koopctl.errors import DataError
@@ -89,8 +88,7 @@ class Task:
         as_whole("delay", self.delay, 0)
         as_whole("terminal_set", self.terminal_set, 0)
         _moves(self.control_horizon, int(self.horizon))
-        if isinstance(self.disturbances, str):
-            raise DataError(f"disturbances is {self.disturbances!r}; it is a list of names of inputs.")
+        _check_names(self.disturbances)
         if isinstance(self.terminal_cost, str) and self.terminal_cost not in ("lqr", "none"):
             raise DataError(f"terminal_cost is {self.terminal_cost!r}; it is 'lqr', 'none' or a weight of q.")
 
@@ -124,7 +122,6 @@ class Task:
         if np.isnan(du_max).any() or (du_max <= 0).any():
             raise DataError(f"du_max is {du_max}; every entry must be positive (leave it out for no limit).")
         safe = as_vector("u_safe", 0.0 if self.u_safe is None else self.u_safe, u)
-        price = as_vector("slack_price", self.slack_price, q, default=1e3)
         by_name = isinstance(self.terminal_cost, str)
         return ResolvedTask(
             target=as_vector("target", self.target, q),
@@ -139,7 +136,7 @@ class Task:
             y_max=y_max,
             u_safe=np.clip(safe, u_min, u_max),
             horizon=int(self.horizon),
-            slack_price=price,
+            slack_price=as_vector("slack_price", self.slack_price, q, default=1e3),
             y_price=as_vector("y_price", 0.0 if self.y_price is None else self.y_price, q),
             u_price=as_vector("u_price", 0.0 if self.u_price is None else self.u_price, u),
             moves=_moves(self.control_horizon, int(self.horizon)),
@@ -225,10 +222,27 @@ def _margin(value: ByName | None, names: tuple[str, ...], horizon: int) -> Array
         margin = as_vector("margin", value, names)
     else:
         rows = as_array("margin", value, ("n", len(names)))
+        if not len(rows):
+            raise DataError(f"margin has no rows; expected ({len(names)},), or one row a step.")
         margin = rows[np.minimum(np.arange(horizon), len(rows) - 1)]
     if (margin < 0).any():
         raise DataError("margin is negative somewhere; bounds are drawn in by it, not widened.")
     return margin
+
+
+def _check_names(names: object) -> None:
+    """Refuse what is no list of different names of inputs."""
+    listed = _listed(names)
+    if listed is None or not all(isinstance(name, str) for name in listed):
+        raise DataError(f"disturbances is {names!r}; it is a list of names of inputs, () for none.")
+    if len(set(listed)) < len(listed):
+        raise DataError(f"disturbances {listed} repeats a name; every measured input is named once.")
+
+
+def _listed(value: object) -> list[object] | None:
+    """Return the entries of a list, tuple or array, None for what has no order or can be read only once."""
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    return list(value) if isinstance(value, Collection) and not isinstance(value, str | Mapping | Set) else None
 
 
 def _check_price(price: ByName) -> None:
@@ -241,12 +255,13 @@ def _moves(control_horizon: object, horizon: int) -> np.ndarray:
     """Return the steps at which the input may change."""
     if control_horizon is None:
         return np.arange(horizon)
-    if not isinstance(control_horizon, Iterable):
+    blocks = _listed(control_horizon)
+    if blocks is None:
         count = as_whole("control_horizon", control_horizon, 1)
         if count > horizon:
             raise DataError(f"control_horizon is {count}, longer than the horizon of {horizon} steps.")
         return np.arange(count)
-    lengths = [as_whole("control_horizon", length, 1) for length in control_horizon]
+    lengths = [as_whole("control_horizon", length, 1) for length in blocks]
     if not lengths or sum(lengths) > horizon:
         raise DataError(f"control_horizon {lengths} has {sum(lengths)} steps; expected 1 to the horizon's {horizon}.")
     return np.concatenate([[0], np.cumsum(lengths[:-1])]).astype(int)
@@ -266,9 +281,7 @@ def _plain(value: Any) -> Any:
         return {str(k): _plain(v) for k, v in value.items()}
     if value is None or isinstance(value, str | bool):
         return value
-    array: ArrayLike = np.asarray(value)
-    listed = np.asarray(array).tolist()
-    return _words(listed)
+    return _words(np.asarray(value).tolist())
 
 
 def _words(value: Any) -> Any:

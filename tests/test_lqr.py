@@ -288,6 +288,15 @@ def test_it_begins_as_the_unconstrained_mpc_of_its_horizon(linear_model, kind, t
         assert u == pytest.approx(kc.design(linear_model, task, kind)(x)[0], abs=1e-6)
 
 
+@pytest.mark.parametrize("weight", [np.array([5.0, 0.5]), [5.0, 0.5], np.diag([5.0, 0.5])])
+def test_a_terminal_weight_may_be_an_array(linear_model, weight):
+    """The same gains as by name."""
+    by_array, by_name = (
+        kc.LQR(linear_model, TASK.replace(terminal_cost=each), horizon=5) for each in (weight, TERMINAL["weight"])
+    )
+    assert np.array_equal(by_array.gains, by_name.gains)
+
+
 def test_it_goes_on_as_the_mpc_of_what_is_left(linear_model):
     """One gain a step since reset; after the horizon the infinite one's holds the target."""
     N, x = 6, np.array([0.4, -0.2])

@@ -217,6 +217,16 @@ def test_delays_are_states_of_both_forms():
     assert np.asarray(found.outputs).T == pytest.approx(run.X, abs=1e-6)  # the learnt steady pair is 1e-8 off zero
 
 
+def test_delays_start_as_in_the_law():
+    """From the memory it starts with, and a safe input that is not zero: the law's numbers from the first sample on."""
+    data = kc.collect(lambda: ControlSystem(PLANT, 1.0, 1.0), episodes=20, steps=20, seed=0)
+    task = kc.Task(target=[0.1, 0.0], Q=1.0, R=0.3, u_min=-3.0, u_max=3.0, u_safe=0.2)
+    law = kc.LQR(kc.EDMDc(kc.Identity(), delays=2, ridge=1e-8).fit(data), task, integral={"pos": 0.2})
+    run = kc.simulate(lambda: ControlSystem(PLANT, np.inf), law, steps=40, initial_state=[0.7, -0.3])
+    X, U = closed_loop(law, PLANT, [0.7, -0.3], 40)
+    assert pytest.approx(X, abs=1e-10) == run.X and pytest.approx(U[:-1], abs=1e-10) == run.U
+
+
 @pytest.mark.parametrize("lifted", [False, True])
 def test_angles_and_features_are_in_the_iosystem_and_no_state_space(lifted):
     """Cos and sin in, an angle inside; with `lifted` the features of the lift too."""
@@ -340,6 +350,26 @@ def test_the_compensator_in_interconnect_is_our_own_loop_once_the_start_has_fade
         u, _ = law([x[0] + noise[200 + k], np.nan])
         assert u == pytest.approx(U[k], abs=1e-7)
         x = A @ x + B @ u
+
+
+@pytest.mark.parametrize("delays", [0, 2])
+def test_a_filter_starts_from_the_first_sample_as_in_the_law(delays):
+    """The first input is the law's; the gains of its start fade, and then all are again."""
+    data = kc.collect(lambda: ControlSystem(PLANT, 1.0, 1.0), episodes=20, steps=20, seed=0)
+    seen = kc.EDMDc(kc.Identity(), delays=delays, ridge=1e-8).fit(data)
+    filtered = KalmanFilter(seen, {"pos": 0.03}, 1e-4 * np.eye(2), gate=np.inf)
+    law = kc.LQR(seen, TASK.replace(target=[0.2, 0.0], u_safe=0.1), observer=filtered)
+    system, noise = law.to_iosystem(), np.random.default_rng(2).normal(size=300) * 0.03
+    memory, x, off = initial_memory(law), np.array([0.5, 0.0]), []
+    for k, v in enumerate(noise):
+        u, _ = law([x[0] + v, np.nan])
+        measured = np.array([x[0] + v])
+        off.append(np.abs(system.output(k * DT, memory, measured) - u).max())
+        memory = system.dynamics(k * DT, memory, measured)
+        x = A @ x + B @ u
+    assert off[0] < 1e-12 and max(off[200:]) < 1e-6 < max(off)
+    X, U = closed_loop(law, PLACE, [0.5, 0.0], 100)  # and in python-control's own simulation
+    assert np.isfinite(X).all() and abs(X[-1, 0] - 0.2) < 0.05
 
 
 def test_an_integral_with_a_filter_has_a_linear_form_too():

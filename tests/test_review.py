@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import control
 import numpy as np
 import pytest
 
@@ -61,6 +62,64 @@ def test_a_mode_the_weights_do_not_see_is_named(linear_rollouts):
     law = kc.RelinearizedMPC(model, TASK.replace(Q=[1.0, 0.0]))
     found = finding(law, "detectable in the cost")
     assert found.verdict == "warning" and "1.050" in found.value
+
+
+def linear(A, B, reach=3.0):
+    """Return x+ = A x + B u as a model."""
+    return kc.linear_model(control.ss(A, B, np.eye(len(A)), 0, 0.1), reach, reach)
+
+
+@pytest.mark.parametrize(
+    ("A", "B", "changes", "subject", "value"),
+    [
+        (np.diag([1.1, 1.1]), [[1.0], [1.0]], {}, "stabilisable", "no: 1.100"),  # [A - 1.1 I, B] has rank 1
+        ([[1.05]], [[0.0]], {}, "stabilisable", "no: 1.050"),
+        ([[1.0, 0.1], [0.0, 1.0]], [[0.005], [0.1]], {}, "stabilisable", "yes"),
+        (np.eye(2), np.eye(2), {"Q": np.ones((2, 2))}, "detectable", "no: 1.000"),  # x0 - x1 costs nothing
+        ([[1.0, 0.1], [0.0, 1.0]], [[0.005], [0.1]], {"Q": 1e-9, "R": 1e-12}, "detectable", "yes"),  # an LQR exists
+        ([[1.0, 0.1], [0.0, 1.0]], [[0.005], [0.1]], {"Q": [1.0, 0.0]}, "detectable", "yes"),
+        ([[1.0, 0.1], [0.0, 1.0]], [[0.005], [0.1]], {"Q": [0.0, 1.0]}, "detectable", "no: 1.000"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["lifted", "relinearized"])
+def test_stabilisable_and_detectable_are_what_hautus_says(A, B, changes, subject, value, kind):
+    """Repeated eigenvalues, no input at all, weights of any size: judged by the rank on paper."""
+    law = kc.design(linear(A, B), TASK.replace(horizon=5, u_min=None, u_max=None, **changes), kind)
+    assert finding(law, subject).value.startswith(value)
+
+
+def test_bounds_that_no_rest_keeps_are_told():
+    """x+ = 0.9 x + 0.1 u rests at u, so at most at 1: not above 1.5, hardly above 0.995, easily above 0.5."""
+    for y_min, verdict, words in ((1.5, "warning", "cannot be kept together"), (0.995, "note", "touches the bound")):
+        law = kc.LiftedMPC(linear([[0.9]], [[0.1]]), TASK.replace(target=y_min, y_min=y_min))
+        found = finding(law, "bounds of x0")
+        assert found.verdict == verdict and words in found.advice
+    told_best = kc.LiftedMPC(linear([[0.9]], [[0.1]]), TASK.replace(target=1.6, y_min=1.5))
+    assert "stands still at 1 at best" in finding(told_best, "bounds of x0").advice
+    assert (
+        finding(kc.LiftedMPC(linear([[0.9]], [[0.1]]), TASK.replace(target=0.8, y_min=0.5)), "bounds").verdict == "good"
+    )
+    drifting = kc.RelinearizedMPC(linear([[1.0]], [[0.1]]), TASK.replace(u_min=0.5))
+    assert "nothing stands still" in finding(drifting, "bounds").value
+
+
+@pytest.mark.parametrize("kind", ["lqr", "lifted", "relinearized"])
+def test_arrays_are_as_good_as_names_and_words(two_input_model, kind):
+    """A terminal cost by array, a margin by stage as an ErrorBound has it: the same review as said otherwise."""
+    bounds = {"y_min": -0.5, "y_max": 0.5}
+    by_array = {"terminal_cost": np.array([5.0, 1.0, 1.0]), "margin": np.array([[0.1] * 3, [0.2] * 3]), **bounds}
+    by_name = {"terminal_cost": {"x0": 5.0, "x1": 1.0, "x2": 1.0}, "margin": 0.2, **bounds}
+    first, second = (told(kc.design(two_input_model, TASK.replace(**each), kind)) for each in (by_array, by_name))
+    assert first == second
+    touched = TASK.replace(target={"x0": 0.305}, margin=np.array([[0.1] * 3, [0.2] * 3]), **bounds)
+    advice = finding(kc.design(two_input_model, touched, kind), "bounds of x0")
+    assert advice.value == "-0.3 to 0.3" and advice.verdict == "warning"  # drawn in by the last row
+
+
+def test_an_adaptive_law_is_reviewed_as_the_law_it_is_now(two_input_model):
+    """The one inside, on its own model."""
+    law = kc.LiftedMPC(two_input_model, TASK)
+    assert told(kc.AdaptiveLaw(law)) == told(law)
 
 
 def test_modes_of_the_lift_alone_are_named(linear_rollouts):

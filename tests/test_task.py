@@ -59,6 +59,15 @@ def test_names_arrays_and_scalars_say_the_same():
     assert equal(by_name, replace(by_scalar, u_target=np.array([0.5, 0.0])))
 
 
+def test_lists_tuples_and_arrays_are_lists():
+    """Blocks of moves and measured inputs."""
+    for blocks in ([2, 1, 3], (2, 1, 3), np.array([2, 1, 3])):
+        assert np.array_equal(resolved(control_horizon=blocks).moves, [0, 2, 3])
+    assert np.array_equal(resolved(control_horizon=np.int64(3)).moves, [0, 1, 2])
+    for names in (["force"], ("force",), np.array(["force"])):
+        assert resolved(disturbances=names).R.shape == (1, 1)
+
+
 def test_what_is_left_out_is_free():
     """No bounds, no price on changes, no input target, a safe input of zero."""
     task = resolved()
@@ -95,6 +104,16 @@ def test_what_is_left_out_is_free():
         ({"slack_price": np.nan}, "slack_price is nan"),
         ({"slack_price": inf}, "slack_price is inf"),
         ({"slack_price": "high"}, "slack_price is 'high'"),
+        ({"control_horizon": {1: 2}}, r"control_horizon is \{1: 2\}"),
+        ({"control_horizon": {1, 2}}, r"control_horizon is \{1, 2\}"),
+        ({"control_horizon": [[1, 2]]}, r"control_horizon is \[1, 2\]"),
+        ({"control_horizon": "12"}, "control_horizon is '12'"),
+        ({"disturbances": None}, "disturbances is None; it is a list of names"),
+        ({"disturbances": 5}, "disturbances is 5; it is a list of names"),
+        ({"disturbances": {"force"}}, r"disturbances is \{'force'\}; it is a list"),
+        ({"disturbances": [0]}, r"disturbances is \[0\]; it is a list of names"),
+        ({"disturbances": ["force", "force"]}, r"disturbances \['force', 'force'\] repeats a name"),
+        ({"margin": np.zeros((0, 3))}, "margin has no rows"),
     ],
     ids=str,
 )
