@@ -6,8 +6,9 @@ import numpy as np
 
 from koopctl.arrays import Array
 from koopctl.controllers.terminal_set import TerminalSet
-from koopctl.errors import SolverError
+from koopctl.errors import SolverError, UnknownNameError
 from koopctl.qp import QP, QPSolution
+from koopctl.qp.backends import SOLVERS
 from koopctl.task import ResolvedTask
 
 _ZERO = np.zeros(1)
@@ -43,6 +44,8 @@ class Constraints:
         Raises:
             UnknownNameError: There is no such solver.
         """
+        if solver not in SOLVERS:  # also where nothing binds and none is made
+            raise UnknownNameError("solver", solver, SOLVERS)
         self.task, self.terminal, self.solver = task, terminal, solver
         self.N, self.nu, self.width, self.at = task.horizon, nu, width, task.moves
         self.has_input, self.has_rate = _any(task.u_min, task.u_max), _any(task.du_max)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
-from abc import ABC
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from koopctl.archive import write_archive
+from koopctl.controllers.goal import Goal
 from koopctl.controllers.observer import Observer
+from koopctl.errors import KoopctlError
 from koopctl.models.base import Model
 from koopctl.task import Task
 
@@ -22,9 +24,11 @@ class Designed(ABC):
         task: What is wanted.
         observer: The law's own copy of the observer it was given, or None.
         offset_free: False, True, or the gain of the offset's estimate.
+        goal: What the law steers to.
     """
 
     kind: ClassVar[str]
+    goal: Goal
 
     def __init__(self, model: Model, task: Task, observer: Observer | None = None, offset_free: float = False) -> None:
         """Keep them; an observer is copied, as laws that share one would share its past.
@@ -38,6 +42,26 @@ class Designed(ABC):
         self.model, self.task, self.offset_free = model, task, offset_free
         self.observer = None if observer is None else observer.fresh()
 
+    # ------------------------------------------------------------------ made again
+    @abstractmethod
+    def _target_moved(self) -> None:
+        """Recompute whatever depends on the steady pair."""
+
+    def remodel(self) -> None:
+        """Design the law anew for the coefficients that its model has now; where that fails it stays as it was."""
+        before, kept = self.goal.keep(), copy.copy(self.__dict__)
+        try:
+            self.goal.refresh()
+            self._redesign()
+        except (KoopctlError, ArithmeticError, ValueError):
+            self.__dict__.update(kept)
+            self.goal.restore(before)
+
+    def _redesign(self) -> None:
+        """Recompute what depends on the model."""
+        self._target_moved()
+
+    # ------------------------------------------------------------------ copies and files
     def options(self) -> dict[str, Any]:
         """Return the options this law was designed with, beside model and task: JSON-able ones, and the observer."""
         chosen = {} if self.offset_free is False else {"offset_free": self.offset_free}

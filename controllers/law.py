@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import time
 from abc import abstractmethod
@@ -15,6 +14,7 @@ from numpy.typing import ArrayLike
 from koopctl.arrays import Array, all_finite
 from koopctl.controllers.answer import Answer, RefusedError
 from koopctl.controllers.channel import Channel
+from koopctl.controllers.checks import check_parts, shown
 from koopctl.controllers.designed import Designed
 from koopctl.controllers.goal import Goal
 from koopctl.controllers.history import History
@@ -37,8 +37,9 @@ class Law(Designed):
     `law(y, reference=None, preview=None)` returns `(u, info)` and never raises: the rungs are "solved" (verified),
     "feasible" (stopped early), "shifted" (the last plan, a step further), "lqr" (the gain at the target, clipped) and
     "safe" (the task's safe input). u always keeps the input and rate bounds; rates count from the safe input at the
-    start. `info` holds `status` (the rung), `reason` (why), `solve_time` [s], `cost`, `plan`, `plan_u` and `excess`
-    (how far the state lies outside the training data, in half widths of its box; NaN where there is no state).
+    start. `info` holds `status` (the rung), `reason` (why), `solve_time` [s], `cost`, `plan`, `plan_u`, `excess` (how
+    far the state lies outside the training data, in half widths of its box; NaN where there is no state) and `refused`
+    (what was wrong with the reference or the preview, in words; "" where nothing was, whatever `reason` says).
 
     The state is made of the last observations as they are, or by an observer. Then single missing values do no harm,
     and where a whole observation is missing the law goes on from the observer's prediction, for as many samples as
@@ -72,6 +73,7 @@ class Law(Designed):
             DesignError: The model has no inputs, or the observer was made for another model.
             UnknownNameError: The task speaks of names the model does not have.
         """
+        check_parts(model, task, observer)
         if model.nu == 0:
             raise DesignError("the model has no inputs, so there is nothing to control; record data with inputs.")
         if observer is not None and observer.model is not model:
@@ -143,6 +145,7 @@ class Law(Designed):
             `(u, info)`, u (nu,) inside the bounds whatever y is.
         """
         start = time.perf_counter()
+        self._refused = ""
         try:
             with np.errstate(all="ignore"):  # what overflows is refused by its value
                 answer = self._ladder(y, reference, preview)
@@ -163,6 +166,7 @@ class Law(Designed):
             "plan": None if answer.plan is None else answer.plan.copy(),
             "plan_u": None if answer.plan_u is None else answer.plan_u.copy(),
             "excess": float("nan"),
+            "refused": self._refused,
             **answer.detail,
         }
         return u, info
@@ -254,9 +258,12 @@ class Law(Designed):
         Where they are refused the last goal stays, but hard bounds of the preview are kept all the same.
         """
         target = None if reference is None else self._history.target(reference)
-        fault = "bad_reference" if reference is not None and target is None else ""
+        fault = ""
+        if reference is not None and target is None:
+            fault = self._refuse("bad_reference", "the reference is neither q nor an observation, nor rows of them")
         if preview is not None and not isinstance(preview, Preview):
-            preview, fault = None, fault or "bad_preview"
+            fault = fault or self._refuse("bad_preview", f"the preview is {shown(preview)}; expected koopctl.Preview")
+            preview = None
         if not fault and not corrected and not self.goal.asks(target, preview):
             return ""
         asked = [] if fault else [(target, preview)]
@@ -269,32 +276,18 @@ class Law(Designed):
                 self._target_moved()
                 break
             except (KoopctlError, ArithmeticError, ValueError, TypeError) as error:
-                fault = fault or ("bad_preview" if preview is not None else "bad_reference")
-                if str(error) != self._said:  # once, not at every tick
-                    _LOG.warning("%s: %s", fault, error)
-                    self._said = str(error)
+                fault = fault or self._refuse("bad_preview" if preview is not None else "bad_reference", str(error))
                 self.goal.restore(before)
                 self._target_moved()
         self._hard = self.wanted if preview is None else preview.hard_bounds(self.wanted, self.prediction.names)
         return fault
 
-    @abstractmethod
-    def _target_moved(self) -> None:
-        """Recompute whatever depends on the steady pair."""
+    def _refuse(self, code: str, why: str) -> str:
+        """Keep for `info` why something asked for was refused, tell the log once, and return the reason code."""
+        if why != self._said:  # once, not at every tick
+            _LOG.warning("%s: %s", code, why)
+        self._refused = self._said = why
+        return code
 
     def _ahead_moved(self) -> None:
         """Recompute whatever depends on the disturbances foretold, which are a step nearer now."""
-
-    def remodel(self) -> None:
-        """Design the law anew for the coefficients that its model has now; where that fails it stays as it was."""
-        before, kept = self.goal.keep(), copy.copy(self.__dict__)
-        try:
-            self.goal.refresh()
-            self._redesign()
-        except (KoopctlError, ArithmeticError, ValueError):
-            self.__dict__.update(kept)
-            self.goal.restore(before)
-
-    def _redesign(self) -> None:
-        """Recompute what depends on the model."""
-        self._target_moved()

@@ -8,6 +8,7 @@ import numpy as np
 
 from koopctl.arrays import Array
 from koopctl.controllers.answer import Answer, RefusedError
+from koopctl.controllers.checks import check_parts
 from koopctl.controllers.lifted_horizon import LiftedHorizon
 from koopctl.controllers.observer import Observer
 from koopctl.controllers.offset import LiftedOffset, Offset
@@ -62,6 +63,7 @@ class LiftedMPC(Planner):
             DesignError: The model has no single linear lifted recursion, or the observer was made for another model.
             KoopctlError: There is no such solver, or it is not installed.
         """
+        check_parts(model, task, observer)
         self.system, self.solver = lifted_system(model), solver
         super().__init__(model, task, observer, offset_free)
         self._tune()

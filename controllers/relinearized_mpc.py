@@ -9,6 +9,7 @@ import numpy as np
 
 from koopctl.arrays import Array, all_finite
 from koopctl.controllers.answer import Answer, RefusedError
+from koopctl.controllers.checks import check_parts, check_search, check_value
 from koopctl.controllers.local_program import LocalProgram
 from koopctl.controllers.observer import Observer
 from koopctl.controllers.planner import Planner
@@ -94,19 +95,12 @@ class RelinearizedMPC(Planner):
             solver: Of the quadratic programs: "osqp", "active_set", or "daqp" or "piqp" from the extra `fast`.
 
         Raises:
-            DesignError: An option is out of range, or the observer was made for another model.
+            DesignError: An argument is not what it should be, or the observer was made for another model.
             KoopctlError: There is no such solver, or it is not installed.
         """
-        if (
-            iterations < 1
-            or min(candidates, rival_rounds) < 0
-            or not (step_bound > 0 and tolerance >= 0)
-            or not 0 <= reserve < 1
-        ):
-            raise DesignError(
-                f"iterations={iterations}, candidates={candidates}, step_bound={step_bound}, tolerance={tolerance}, "
-                f"reserve={reserve}, rival_rounds={rival_rounds}; expected >= 1, >= 0, > 0, >= 0, in [0, 1) and >= 0."
-            )
+        check_search(iterations, tolerance, candidates, step_bound, reserve, random_state, rival_rounds)
+        check_parts(model, task, observer)
+        check_value(value)
         self.iterations, self.tolerance, self.candidates = iterations, float(tolerance), candidates
         self.step_bound, self.reserve, self.random_state, self.solver = step_bound, reserve, random_state, solver
         self.rival_rounds = rival_rounds

@@ -182,3 +182,14 @@ def test_a_redesign_that_fails_leaves_the_law_as_it_was():
     law(np.array([0.2, 0.1]), preview=kc.Preview(u_max=0.9))
     law.reset()
     assert np.array_equal(law.K, gain) and np.abs(law(np.array([0.2, 0.1]))[0] - before).max() < 1e-9
+
+
+def test_what_was_refused_is_said_in_words(two_input_model, caplog):
+    """`info["refused"]` names the fault beside the reason, for the call it belongs to; the log hears of it once."""
+    law = kc.LiftedMPC(two_input_model, TASK)
+    for _ in range(3):
+        _, info = law(X, preview=kc.Preview(y_max={"no such": 1.0}))
+        assert info["reason"] == "bad_preview" and "no such" in info["refused"]
+    assert sum("no such" in record.getMessage() for record in caplog.records) == 1
+    assert law(X, preview="soon")[1]["refused"].startswith("the preview is 'soon'")
+    assert law(X)[1]["refused"] == "" and law(X)[1]["reason"] == ""
