@@ -1,137 +1,143 @@
-"""A parametrised CVXPY problem compiled once to a small dense quadratic program."""
-
-# mypy: disable-error-code="attr-defined"
-# cvxpy re-exports its functions with star imports, which mypy does not follow.
+"""A stated problem on the plans of a linear horizon: one small dense quadratic program."""
 
 from __future__ import annotations
 
-import cvxpy as cp
+from dataclasses import replace
+from typing import NamedTuple
+
 import numpy as np
 import scipy.linalg
 
 from koopctl.arrays import Array
-from koopctl.errors import DesignError
+from koopctl.controllers.stated_problem import StatedProblem
+from koopctl.errors import SolverError
 from koopctl.qp import QP, QPSolution
+from koopctl.qp.recession import Recession
 
-_CONVEX = 1e-6  # of the largest entry: added to a Hessian that is only semidefinite, as that of slacks is
+_PRICE = 1e-6  # of the largest entry: added to a Hessian that is only semidefinite, as that of slacks is
+_DEFINITE = 1e-10  # of the largest eigenvalue: a Hessian that needs no more
+_PULL = 1e-5  # of the gradient's terms: what that addition may change
+_ROUNDS = 10
 _RANK = 1e-10
+_LOST = 1e-7  # of its terms: an equality that no plan meets
+
+
+class Compiled(NamedTuple):
+    """An answer: corrections w (n_w,), the cost and what the solver said."""
+
+    w: Array
+    cost: float
+    solution: QPSolution
 
 
 class CompiledProgram:
-    r"""Minimise :math:`\tfrac12 w^T P w + q(p)^T w` subject to :math:`l(p) \le F w \le h(p)` for parameter vectors p.
+    r"""The stated problem for plans :math:`f + M w`, with further rows :math:`l \le R [w, s] \le h` and slacks s.
 
-    What CVXPY makes of a problem is affine in the parameters where they only add: P and the rows are constant, q and
-    the bounds are found from one canonicalisation a parameter entry. The equality rows, which define most of CVXPY's
-    own variables, are eliminated (null-space method), so that a call solves a program of the size of the inputs.
-
-    Attributes:
-        parameters: The problem's parameters, in the order of p.
-        size: Number of w.
+    The plan replaces the problem's coordinates and inputs, and its equality rows, which define most of CVXPY's own
+    variables, are eliminated (null-space method), so that a call solves a program of the size of the inputs. A Hessian
+    that is only semidefinite gets a small price on moving away from the last point, which then moves (proximal point
+    iterations), so that the answer is the stated problem's, and a cost without bound is found out.
     """
 
-    def __init__(self, problem: cp.Problem, variable: cp.Variable, solver: str = "osqp") -> None:
-        """Check the problem's grammar and compile it.
+    def __init__(self, stated: StatedProblem, moves: Array, rows: Array, price: Array, solver: str) -> None:
+        """Substitute and eliminate.
 
         Args:
-            problem: The problem.
-            variable: Whose value a solution is wanted of, (n,).
+            stated: The problem.
+            moves: M: coordinates and then inputs of the plan by w, (n_plan, n_w).
+            rows: R, (m, n_w + n_s).
+            price: Prices of the slacks, linear and quadratic, (n_s,).
             solver: Name of the quadratic programming solver.
-
-        Raises:
-            DesignError: The problem is not convex by CVXPY's rules, not a quadratic program, or its parameters are no
-                vectors or do more than add.
         """
-        _check_grammar(problem)
-        self.parameters = sorted(problem.parameters(), key=lambda each: each.id)
-        sizes, given = [each.size for each in self.parameters], [each.value for each in self.parameters]
-        at_zero = np.zeros(sum(sizes))
-        P, q, A, b, F, h, first = self._canonical(problem, variable, at_zero)
-        Q, B, H = (np.zeros((len(part), len(at_zero))) for part in (q, b, h))
-        for j in range(len(at_zero)):
-            unit = at_zero.copy()
-            unit[j] = 1.0
-            P_j, q_j, A_j, b_j, F_j, h_j, _ = self._canonical(problem, variable, unit)
-            if not all(np.array_equal(one, other) for one, other in ((P_j, P), (A_j, A), (F_j, F))):
-                name = self._owner(j).name()
-                raise DesignError(
-                    f"the parameter '{name}' multiplies a variable, so the program would have to be built anew at "
-                    "every call; let parameters only add to expressions, or give the number itself."
-                )
-            Q[:, j], B[:, j], H[:, j] = q_j - q, b_j - b, h_j - h
-        for each, value in zip(self.parameters, given, strict=True):
-            each.save_value(value)
-        self._eliminate(P, (q, Q), A, (b, B), F, (h, H))
-        self._wanted = slice(first, first + variable.size)
-        m = len(self._F)
-        self._none = np.full(m, -np.inf)
-        self._qp = QP(self._P, self._F, solver=solver) if m else None
+        self._stated, self._price, n_w = stated, price, moves.shape[1]
+        self._at = np.concatenate([stated.x_at, stated.u_at])
+        self._of = np.arange(len(moves))
+        if not len(stated.x_at):
+            self._of = self._of[stated.x.size :]
+        if not len(stated.u_at):
+            self._of = self._of[: len(self._of) - stated.u.size]
+        others = np.setdiff1d(np.arange(stated.P.shape[0]), self._at)
+        self._M = np.zeros((stated.P.shape[0], n_w + len(others)))
+        self._M[self._at, :n_w], self._M[others, n_w + np.arange(len(others))] = moves[self._of], 1.0
+        self._eliminate(stated.A @ self._M)
+        self._by, self._rows, self._n_w = self._M @ self._Z, rows[:, :n_w], n_w
+        size, n_s = self._Z.shape[1], len(price)
+        P = scipy.linalg.block_diag(self._by.T @ (stated.P @ self._by), np.diag(price))
+        self._P = (P + P.T) / 2.0
+        self._A = np.zeros((stated.F.shape[0] + len(rows), size + n_s))
+        self._A[: stated.F.shape[0], :size] = stated.F @ self._by
+        self._A[stated.F.shape[0] :, :size] = self._rows @ self._Z[:n_w]
+        self._A[stated.F.shape[0] :, size:] = rows[:, n_w:]
+        self._none = np.full(stated.F.shape[0], -np.inf)
+        curvature, largest = np.linalg.eigvalsh(self._P), float(np.abs(self._P).max(initial=0.0))
+        definite = not len(curvature) or curvature[0] > _DEFINITE * curvature[-1]
+        self._move = 0.0 if definite else _PRICE * (largest or 1.0)
+        self._recession: Recession | None = None
+        # Without rows there is nothing to iterate over.
+        self._qp = QP(
+            self._P + self._move * np.eye(len(self._P)), self._A, solver=solver if len(self._A) else "active_set"
+        )
 
-    def _canonical(self, problem: cp.Problem, variable: cp.Variable, p: Array) -> tuple[Array, ...]:
-        start = 0
-        for each in self.parameters:
-            each.value = p[start : start + each.size].reshape(each.shape, order="F")
-            start += each.size
-        data, _, _ = problem.get_problem_data(cp.OSQP)
-        first = data["param_prob"].var_id_to_col[variable.id]
-        dense = (data["P"].toarray(), data["q"], data["A"].toarray(), data["b"], data["F"].toarray(), data["G"])
-        return (*(np.array(part, dtype=float) for part in dense), first)
-
-    def _owner(self, entry: int) -> cp.Parameter:
-        ends = np.cumsum([each.size for each in self.parameters])
-        owner: cp.Parameter = self.parameters[int(np.searchsorted(ends, entry, side="right"))]
-        return owner
-
-    def _eliminate(
-        self, P: Array, q: tuple[Array, Array], A: Array, b: tuple[Array, Array], F: Array, h: tuple[Array, Array]
-    ) -> None:
-        """Write x = particular(p) + Z w with A Z = 0, for the constant parts and for every column of p."""
-        inverse = np.linalg.pinv(A, _RANK)
-        self._Z = scipy.linalg.null_space(A, _RANK) if len(A) else np.eye(len(P))
-        self._x = [inverse @ part for part in b]
-        self._lost = [part - A @ x for part, x in zip(b, self._x, strict=True)]
-        self._P, self._F = self._Z.T @ P @ self._Z, F @ self._Z
-        self._P += _CONVEX * max(float(np.abs(self._P).max(initial=0.0)), 1.0) * np.eye(len(self._P))
-        self._q = [self._Z.T @ (part + P @ x) for part, x in zip(q, self._x, strict=True)]
-        self._h = [part - F @ x for part, x in zip(h, self._x, strict=True)]
-        self.size = len(self._P)
+    def _eliminate(self, E: Array) -> None:
+        """Write t with E t = r as particular r + Z free, and find which sums of r must be zero."""
+        m, n = E.shape
+        Q, R, order = scipy.linalg.qr(E.T, pivoting=True)
+        entries = np.abs(np.diag(R))
+        rank = int((entries > _RANK * entries.max(initial=0.0)).sum()) if m else 0
+        self._Z = Q[:, rank:]
+        inverse = scipy.linalg.solve_triangular(R[:rank, :rank], np.eye(rank), trans="T")
+        self._particular, self._lost = np.zeros((n, m)), np.zeros((m - rank, m))
+        self._particular[:, order[:rank]] = Q[:, :rank] @ inverse
+        self._lost[:, order[:rank]] = -R[:rank, rank:].T @ inverse
+        self._lost[np.arange(m - rank), order[rank:]] = 1.0
 
     def reset(self) -> None:
         """Forget the last solution."""
-        if self._qp is not None:
-            self._qp.reset()
+        self._qp.reset()
 
-    def solve(self, p: Array) -> tuple[Array, QPSolution | None]:
-        """Return the variable's value (n,) for parameters p, and the solver's answer; None where nothing is bounded.
+    def solve(self, p: Array, plan: Array, low: Array, high: Array) -> Compiled:
+        """Solve for the problem's parameters p, the plan f (n_plan,) and the rows' bounds l, h (m,).
 
         Raises:
-            SolverError: The program holds NaN.
+            SolverError: The program holds NaN, no plan satisfies it, or its cost falls without bound.
         """
-        q, x, h = (parts[0] + parts[1] @ p for parts in (self._q, self._x, self._h))
-        if self._qp is None:
-            w, solution = -np.linalg.solve(self._P, q), None
-        else:
-            solution = self._qp.solve(q, self._none, h)
-            w = solution.x
-        return (x + self._Z @ w)[self._wanted], solution
+        stated = self._stated
+        base = np.zeros(len(self._M))
+        base[self._at] = plan[self._of]
+        equal = stated.b.at(p) - stated.A @ base
+        lost = np.abs(self._lost @ equal) > _LOST * (1.0 + np.abs(self._lost) @ np.abs(equal))
+        if lost.any():
+            raise SolverError("infeasible", "no plan from here satisfies the problem's equalities.")
+        t = self._particular @ equal
+        base += self._M @ t
+        gradient = stated.q.at(p) + stated.P @ base
+        q = np.concatenate([gradient @ self._by, self._price])
+        shift = self._rows @ t[: self._n_w]
+        lower = np.concatenate([self._none, low - shift])
+        upper = np.concatenate([stated.h.at(p) - stated.F @ base, high - shift])
+        solution = self._iterate(q, lower, upper)
+        free, s = np.split(solution.x, [self._Z.shape[1]])
+        chi = base + self._by @ free
+        cost = chi @ (stated.P @ chi) / 2.0 + stated.q.at(p) @ chi + stated.c.at(p)[0] + self._price @ (s + s * s / 2.0)
+        return Compiled(t[: self._n_w] + self._Z[: self._n_w] @ free, float(cost), solution)
 
-
-def _check_grammar(problem: cp.Problem) -> None:
-    for each in problem.parameters():
-        if each.ndim > 1:
-            raise DesignError(f"the parameter '{each.name()}' has shape {each.shape}; parameters are vectors.")
-    if not problem.is_dcp():
-        parts = [problem.objective, *problem.constraints]
-        wrong = "; ".join(str(part) for part in parts if not part.is_dcp())[:300]
-        raise DesignError(
-            f"the problem is not convex by CVXPY's rules: {wrong}. Rewrite these with convex functions; "
-            "a parameter that is a price needs its sign: cp.Parameter(n, nonneg=True)."
-        )
-    if not problem.is_dpp():
-        raise DesignError(
-            "parameters are multiplied with each other or stand where CVXPY cannot follow them (DPP); let them add."
-        )
-    if not problem.is_qp():
-        raise DesignError(
-            "the problem is convex but no quadratic program; use sums of squares, absolute values, maxima and linear "
-            "constraints (norms of order 2 and exponentials need another solver)."
-        )
+    def _iterate(self, q: Array, lower: Array, upper: Array) -> QPSolution:
+        """Solve, and where the Hessian was added to, until that changes nothing."""
+        centre = np.zeros(len(q))
+        falls: bool | None = None
+        for number in range(_ROUNDS):
+            solution = self._qp.solve(q - self._move * centre, lower, upper)
+            if not self._move or solution.status != "solved":
+                return solution
+            terms = np.abs(q).max(initial=0.0) + np.abs(self._P @ solution.x).max(initial=0.0)
+            if not self._move * np.abs(solution.x - centre).max(initial=0.0) > _PULL * terms:
+                return solution
+            if number == 0:
+                self._recession = self._recession or Recession(self._P, self._A)
+                falls = self._recession.falls(q, lower, upper, self._A)
+                if falls:
+                    raise SolverError("unbounded", "the cost falls without bound; bound what it falls with.")
+            centre = solution.x
+        if falls is None:
+            raise SolverError("failed", "whether the cost falls without bound could not be told.")
+        return replace(solution, status="feasible")

@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple, Self
 
 import cvxpy as cp
 import numpy as np
@@ -17,15 +16,17 @@ from koopctl.controllers.answer import Answer, RefusedError
 from koopctl.controllers.compiled_program import CompiledProgram
 from koopctl.controllers.lifted_mpc import LiftedMPC
 from koopctl.controllers.observer import Observer
+from koopctl.controllers.stated_problem import Formulate, StatedProblem
 from koopctl.errors import DesignError, SolverError
 from koopctl.models.base import Model
+from koopctl.qp.backends import backend
 from koopctl.task import Task
 
-Formulate = Callable[[cp.Expression, cp.Expression, cp.Expression], tuple[cp.Expression, list[cp.Constraint]]]
+_YOURS = "the cost of this law is formulate's own; put what changes into a cp.Parameter there and set its value"
 
 
 class ConvexMPC(LiftedMPC):
-    """The lifted MPC with any convex cost and constraints in place of the task's.
+    """The lifted MPC with any convex cost, and further constraints, in place of the task's cost.
 
     `formulate(x, u, y)` gets CVXPY expressions of the plan: the coordinates x (N + 1, nq), the inputs u (N, nu) and
     the measured states y (N + 1, ny; the coordinates where an observation holds angles), row 0 of x and y being now.
@@ -34,17 +35,20 @@ class ConvexMPC(LiftedMPC):
         def formulate(x, u, y):
             return price @ cp.abs(u[:, 0]) + cp.sum_squares(x[1:, 0] - 20.0), [cp.sum(cp.pos(u)) <= 5.0]
 
-    The dynamics, the task's input and rate bounds and the held inputs of `control_horizon` are there already. CVXPY
-    parameters are vectors (or scalars); they may be added and be prices, but multiply nothing that is squared or
-    bounded, and are set through their `value` before a call. The problem is compiled at the design: a call is one
-    small quadratic program, and CVXPY is not called. Where the constraints cannot be met the ladder goes on; state
-    them with slacks (`cp.pos`) where that may happen.
-
-    Attributes:
-        problem: The problem in CVXPY; after `set_parameters` any of its solvers can solve it.
+    The dynamics, the task's bounds on inputs, rates (hard) and coordinates (soft, at `slack_price`), its terminal set
+    and the held inputs of `control_horizon` are there already, at a call with the bounds of its preview. Target and
+    weights of the task make the fallback and the steady pair only: a reference, a path or weights at a call are
+    refused, the reason says so, and the law goes on with the cost as stated. CVXPY parameters are vectors (or
+    scalars); they may be added and be prices, but multiply nothing that is squared or bounded, and are set through
+    their `value` before a call. The problem is compiled at the design: a call is one small quadratic program, and
+    CVXPY is not called. Where the constraints cannot be met, or the cost falls without bound, the ladder goes on;
+    state constraints with slacks (`cp.pos`) where that may happen.
     """
 
     kind: ClassVar[str] = "convex"
+    _stated: StatedProblem | None = None
+    _compiled: tuple[_Compiled, ...] = ()
+    _written: _Written | None = None
 
     def __init__(
         self,
@@ -59,7 +63,7 @@ class ConvexMPC(LiftedMPC):
 
         Args:
             model: A fitted `EDMDc` with linear inputs.
-            task: Horizon, input and rate bounds, moves; target and weights of the fallback and the steady pair.
+            task: Horizon, bounds, moves; target and weights of the fallback and the steady pair.
             formulate: States cost and constraints.
             observer: Estimates the state from noisy or incomplete observations; made for the same model.
             offset_free: True, or the gain of the estimate of what the plant adds to the lifted model at every step.
@@ -67,99 +71,145 @@ class ConvexMPC(LiftedMPC):
 
         Raises:
             DesignError: The problem is not convex, no quadratic program, or its parameters do more than add; or the
-                model has no linear lifted recursion.
+                task prices what only `formulate` can; or the model has no linear lifted recursion.
+            KoopctlError: There is no such solver, or it is not installed.
         """
+        backend(solver)
         self.formulate = formulate
         super().__init__(model, task, observer, offset_free, solver)
-        self._compile()
 
     # ------------------------------------------------------------------ design
-    def _compile(self) -> None:
-        horizon, nu, nq, N = self._horizon, self.prediction.nu, self.prediction.nq, self.wanted.horizon
-        chart = self.model.window_.chart
-        v = cp.Variable(horizon.n_v)
-        self._free_x = cp.Parameter((N + 1) * nq, name="free motion")
-        self._free_u = cp.Parameter(N * nu, name="free inputs")
-        self._u_before = cp.Parameter(nu, name="last input")
-        # Variables of their own, so that a parameter may be a price of them; the program eliminates them again.
-        x, u = cp.Variable((N + 1, nq), name="x"), cp.Variable((N, nu), name="u")
-        dynamics = [
-            cp.vec(x, order="C") == self._free_x + horizon.S.reshape(-1, horizon.n_v) @ v,
-            cp.vec(u, order="C") == self._free_u + horizon.T.reshape(-1, horizon.n_v) @ v,
-        ]
-        y = x  # cos and sin of an angle are no affine functions of it
-        if not len(chart.angles):
-            y = x @ self.system.C_[:, :nq].T + np.tile(self.system.y_offset_, (N + 1, 1))
-        stated = self.formulate(x, u, y)
-        if not (isinstance(stated, tuple) and len(stated) == 2):
-            raise DesignError(f"formulate returned {stated!r}; expected the pair (cost, list of constraints).")
-        cost, constraints = stated
-        self.problem = cp.Problem(cp.Minimize(cost), [*dynamics, *constraints, *self._input_bounds(u)])
-        self._program = CompiledProgram(self.problem, v, self.solver)
-        self._x, self._u = x, u
+    def _tune(self) -> None:
+        super()._tune()
+        task = self.goal.home
+        for name, given in (
+            ("y_price", task.y_price.any()),
+            ("u_price", task.u_price.any()),
+            ("terminal_cost", task.terminal_cost is not None),
+        ):
+            if given:
+                raise DesignError(f"the task has a {name}, but {_YOURS}, and leave {name} out.")
+        if self._stated is None:
+            self._stated = self._state()
 
-    def _input_bounds(self, u: cp.Expression) -> list[cp.Constraint]:
-        task, rows = self.goal.home, list[cp.Constraint]()
-        change = u - cp.vstack([cp.reshape(self._u_before, (1, self.prediction.nu), order="C"), u[:-1]])
-        for value, low, high in ((u, task.u_min, task.u_max), (change, -task.du_max, task.du_max)):
-            for j in range(self.prediction.nu):
-                rows += [value[:, j] >= low[j]] if np.isfinite(low[j]) else []
-                rows += [value[:, j] <= high[j]] if np.isfinite(high[j]) else []
-        return rows
+    def _state(self) -> StatedProblem:
+        N, nq, nu = self.goal.home.horizon, self.prediction.nq, self.prediction.nu
+        x, u = cp.Variable((N + 1, nq), name="x"), cp.Variable((N, nu), name="u")
+        y: cp.Expression = x  # cos and sin of an angle are no affine functions of it
+        if not len(self.model.window_.chart.angles):
+            y = x @ self.system.C_[:, :nq].T + np.tile(self.system.y_offset_, (N + 1, 1))
+        return StatedProblem(self.formulate, x, u, y)
+
+    def _target_moved(self) -> None:
+        """Take the bounds of the call, and refuse what would change the cost."""
+        task, home = self.wanted, self.goal.home
+        for name in ("Q", "R", "dR", "y_price", "u_price"):
+            if getattr(task, name) is not getattr(home, name):
+                raise DesignError(f"the preview changes {name}, but {_YOURS}.")
+        if task.path is not None or not np.array_equal(task.target, home.target):
+            raise DesignError(f"a reference was given, but {_YOURS}.")
+        super()._target_moved()
+        self._program = self._compile()
+
+    def _compile(self) -> CompiledProgram:
+        """Return the program of the rows and moves of the moment; two are kept: a preview's rows may come and go."""
+        of = self._constraints, self._weighed
+        kept = [each for each in self._compiled if each.moves is self._weighed]
+        for each in kept:
+            if each.constraints is self._constraints:
+                return each.program
+        if self._stated is None:
+            raise DesignError("the problem has not been stated yet.")
+        moves, price = self._weighed.moves[: self._split[1]], self._constraints.price
+        program = CompiledProgram(self._stated, moves, self._rows, price, self.solver)
+        self._compiled = (*kept[:1], _Compiled(*of, program))
+        return program
 
     # ------------------------------------------------------------------ one call
     def set_parameters(self, x: Array) -> Array:
-        """Set the problem's own parameters for the state x (nx,) and return all parameters as one vector.
+        """Take the state x (nx,) for `problem` and return the user's parameters as one vector.
 
         Raises:
             RefusedError: A parameter of the user's has no value, or one that is not finite.
         """
         near = self.steady.x + self.model.window_.difference(x, self.steady.x)
-        zeta = self.system.lift_state(near) - self._z_steady
-        free_x, free_u = self._planned = self._free(zeta)
-        for parameter, value in ((self._free_x, free_x), (self._free_u, free_u), (self._u_before, self._channel.last)):
-            parameter.value = value.ravel()
-        parts = []
-        for each in self._program.parameters:
+        plan = self._by_state.dot(self.system.lift_state(near) - self._z_steady)
+        plan += self._still
+        if self._rate_cost:
+            plan += self._by_last.dot(self._channel.last - self.steady.u)
+        values, (low, high) = self._constraints.values(plan, self._channel.last), self._constraints.limits()
+        self._now = plan[: self._split[1]], low - values, high - values
+        parts = [np.zeros(0)]
+        for each in self._stated.parameters if self._stated else ():
             if each.value is None or not np.isfinite(each.value).all():
                 raise RefusedError(f"parameter:{each.name()}")
             parts.append(np.ravel(each.value, order="F"))
         return np.concatenate(parts)
 
-    def _free(self, zeta: Array) -> tuple[Array, Array]:
-        """Return coordinates (N + 1, nq) and inputs (N, nu) as they come where v is zero."""
-        state, drift, told = self._horizon.state, self._horizon.drift, self._horizon.foretold
-        w = (self.prediction.W - self.prediction.W[-1]).ravel()
-        x = state.x @ zeta + drift.x @ self.drift + told.x @ w
-        u = state.u @ zeta + drift.u @ self.drift + told.u @ w
-        return x + self.steady.x[: self.prediction.nq], u + self.steady.u
-
     def _act(self, x: Array) -> Answer:
         p = self.set_parameters(x)
+        plan, low, high = self._now
         try:
-            v, solution = self._program.solve(p)
+            w, cost, solution = self._program.solve(p, plan, low, high)
         except SolverError as error:
             raise RefusedError(f"qp_{error.status}") from None
-        if solution is not None and not solution.usable:
+        if not solution.usable:
             raise RefusedError(f"qp_{solution.status}")
-        X, U = self._planned[0] + self._horizon.S @ v, self._planned[1] + self._horizon.T @ v
-        status, detail = "solved", {"qp_time": 0.0, "qp_iterations": 0}
-        if solution is not None:
-            status, detail = solution.status, {"qp_time": solution.solve_time, "qp_iterations": solution.iterations}
-        self._x.value, self._u.value = X, U
-        cost = float(self.problem.objective.value)
-        return Answer(U[0], status, "" if status == "solved" else "stopped_early", cost, X, U, detail)
+        plan = plan + self._weighed.moves[: len(plan)] @ w
+        first, N, nu = self._split[0], self.wanted.horizon, self.prediction.nu
+        X, U = plan[:first].reshape(N + 1, -1), plan[first:].reshape(N, nu)
+        detail = {"qp_time": solution.solve_time, "qp_iterations": solution.iterations}
+        reason = "" if solution.status == "solved" else "stopped_early"
+        return Answer(U[0], solution.status, reason, cost, X, U, detail)
+
+    @property
+    def problem(self) -> cp.Problem:
+        """The problem of the last call in CVXPY; any of its solvers can solve it."""
+        plan, low, high = self._now
+        at = np.isfinite(low), np.isfinite(high)
+        if self._written is None or not self._written.suits(self._program, at):
+            self._written = self._write(at)
+        for parameter, value in zip(self._written.parameters, (plan, low[at[0]], high[at[1]]), strict=True):
+            parameter.value = value
+        return self._written.problem
+
+    def _write(self, at: tuple[Array, Array]) -> _Written:
+        stated, price = self._stated, self._constraints.price
+        if stated is None:
+            raise DesignError("the problem has not been stated yet.")
+        w, s = cp.Variable(self._constraints.n_w, name="w"), cp.Variable(len(price), name="slack")
+        sizes = (self._split[1], int(at[0].sum()), int(at[1].sum()))
+        plan, low, high = (cp.Parameter(n, name=name) for n, name in zip(sizes, ("plan", "low", "high"), strict=True))
+        moved = plan + self._weighed.moves[: sizes[0]] @ w
+        rows = [cp.vec(stated.x, order="C") == moved[: stated.x.size]]
+        rows += [cp.vec(stated.u, order="C") == moved[stated.x.size :]]
+        value, cost = self._rows[:, : w.size] @ w, stated.cost
+        if s.size:
+            value = value + self._rows[:, w.size :] @ s
+            cost = cost + price @ s + cp.sum(cp.multiply(price / 2.0, cp.square(s)))
+        rows += [value[np.flatnonzero(at[0])] >= low] if sizes[1] else []
+        rows += [value[np.flatnonzero(at[1])] <= high] if sizes[2] else []
+        problem = cp.Problem(cp.Minimize(cost), [*rows, *stated.constraints])
+        return _Written(self._program, at, (plan, low, high), problem)
 
     def reset(self) -> None:
         """Forget the past."""
         super().reset()
-        if hasattr(self, "_program"):
-            self._program.reset()
+        for each in self._compiled:
+            each.program.reset()
 
     # ------------------------------------------------------------------ copies and files
     def options(self) -> dict[str, Any]:
         """Return the options of the design."""
         return {"formulate": self.formulate} | super().options()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return `fresh()`: the problem speaks of the parameters that are set from outside, which stay the same."""
+        return self.fresh()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Design the law again where it is unpickled; its function must be one that can be imported there."""
+        return _designed, (type(self), self.model, self.task, self.options())
 
     def save(self, path: str | Path) -> Path:
         """Refuse: a function of the user's is in no file.
@@ -170,3 +220,29 @@ class ConvexMPC(LiftedMPC):
         raise DesignError(
             f"this law holds a function of yours, which {path} cannot; save the model and design the law again."
         )
+
+
+class _Compiled(NamedTuple):
+    """A program, and what it was compiled of."""
+
+    constraints: object
+    moves: object
+    program: CompiledProgram
+
+
+class _Written(NamedTuple):
+    """A program written in CVXPY: what of, which rows have bounds, and the parameters of a call."""
+
+    program: CompiledProgram
+    at: tuple[Array, Array]
+    parameters: tuple[cp.Parameter, ...]
+    problem: cp.Problem
+
+    def suits(self, program: CompiledProgram, at: tuple[Array, Array]) -> bool:
+        """Tell whether this is the program, with bounds on the same rows."""
+        same = all(np.array_equal(one, other) for one, other in zip(at, self.at, strict=True))
+        return same and program is self.program
+
+
+def _designed(kind: type[ConvexMPC], model: Model, task: Task, options: dict[str, Any]) -> ConvexMPC:
+    return kind(model, task, **options)

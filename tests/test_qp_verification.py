@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from koopctl.qp import QP
+import koopctl as kc
+from koopctl.qp import QP, SOLVERS
 from koopctl.qp.active_set import ActiveSet
 from koopctl.qp.backend import Answer
 
@@ -77,3 +78,67 @@ def test_the_truth_is_believed():
     solution = qp.solve(np.array([-2.0, 0.0]), -np.ones(2), np.ones(2))
     assert (solution.status, solution.method) == ("solved", "osqp")
     assert solution.primal_residual == solution.dual_residual == solution.complementarity == 0.0
+
+
+# ---------------------------------------------------------------------------------------------- rows of all sizes
+every_solver = pytest.mark.parametrize("solver", SOLVERS)
+
+
+@every_solver
+@pytest.mark.parametrize("big", [1e2, 1e4, 1e6, 1e8])
+@pytest.mark.parametrize("scale", [1.0, 1e3], ids=["rows alike", "a long row"])
+def test_what_is_nothing_to_a_large_row_is_not_nothing_to_a_small_one(solver, big, scale):
+    """Two programs side by side, x0 near `big` and x1 at its bound of 1: solved means that x1 is 1."""
+    pytest.importorskip("osqp" if solver == "active_set" else solver)
+    A, far = np.diag([scale, 1.0]), np.array([1e3 * big * scale, 1.0])
+    solution = QP(np.eye(2), A, solver=solver).solve(np.array([-big, -5.0]), -far, far)
+    assert solution.status == "solved"
+    assert abs(solution.x[1] - 1.0) <= 2e-4 and abs(solution.x[0] / big - 1.0) <= 1e-4
+
+
+BESIDE = {
+    "the small row violated": ([1e6, 1.1], [0.0, 3.9], False),
+    "the small row not reached": ([1e6, 0.1], [0.0, 4.9], True),
+    "the small entry of the gradient": ([1e6, 1.0], [0.0, 3.0], True),
+    "the large entry off by a little": ([1e6 + 50.0, 1.0], [0.0, 4.0], True),
+    "the truth": ([1e6, 1.0], [0.0, 4.0], True),
+}
+
+
+@pytest.mark.parametrize("lie", list(BESIDE))
+def test_every_row_and_entry_is_judged_by_its_own_size(lie, monkeypatch):
+    """The least |x|^2/2 - [1e6, 5] x with x1 <= 1 has x = (1e6, 1), multiplier 4; only near that is it solved."""
+    monkeypatch.setattr(ActiveSet, "_search", lambda self: (np.full(self._n, np.nan), "stopped", 1))
+    x, y, inside = BESIDE[lie]
+    qp = QP(np.eye(2), np.eye(2))
+    qp._first = Liar(x, y, "solved")
+    far = np.array([1e9, 1.0])
+    solution = qp.solve(np.array([-1e6, -5.0]), -far, far)
+    right = lie in ("the truth", "the large entry off by a little")
+    assert solution.status == ("solved" if right else "feasible" if inside else "failed")
+
+
+@every_solver
+@pytest.mark.parametrize("ratio", [1e4, 1e6, 1e8])
+def test_two_plants_in_one_law(solver, ratio):
+    """Two decoupled plants, one priced `ratio` times the other: the cheap one gets what it gets from a law alone."""
+    pytest.importorskip("osqp" if solver == "active_set" else solver)
+    alone, both = (integrators(n) for n in (1, 2))
+    bounds = {"u_min": -1.0, "u_max": 1.0, "du_max": 0.5, "horizon": 8, "R": 0.1, "target": 0.0}
+    one = kc.LiftedMPC(alone, kc.Task(Q=1.0, y_max=0.4, **bounds), solver="active_set")
+    two = kc.LiftedMPC(both, kc.Task(Q=[ratio, 1.0], y_max={"x1": 0.4}, **bounds), solver=solver)
+    x = np.array([10.0, 0.9])
+    for _ in range(12):
+        u, info = two(x)
+        assert info["status"] == "solved" and abs(u[1] - one(x[1:])[0][0]) < 1e-4
+        x = x + 0.1 * u
+
+
+def integrators(n: int) -> kc.EDMDc:
+    """Return n integrators side by side, x + 0.1 u, learnt from motion that shows nothing else."""
+    rng = np.random.default_rng(0)
+    X, U = rng.uniform(-10, 10, (40, 6, n)), rng.uniform(-1, 1, (40, 5, n))
+    for k in range(5):
+        X[:, k + 1] = X[:, k] + 0.1 * U[:, k]
+    names = [f"x{i}" for i in range(n)], [f"u{i}" for i in range(n)]
+    return kc.EDMDc(kc.Identity(), ridge=1e-13).fit(kc.Rollouts(list(X), list(U), 0.1, *names))

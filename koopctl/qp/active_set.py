@@ -11,7 +11,6 @@ from koopctl.qp.backend import Answer, Outcome
 from koopctl.qp.span import Span
 
 _MET = 1e-10, 1e-13  # a row is met within these shares of its own bound and of the farthest row's distance
-_PRICE = 1e-7  # of the largest entry of a semidefinite P
 _ROUNDING = 1e-13  # a sum of rows met that is missed by no more, against its terms, only shows their rounding
 _CONFLICT = 1e-6  # a sum of rows met that is missed by more of its bound contradicts them, where none can give way
 
@@ -27,10 +26,8 @@ class ActiveSet:
     """
 
     def __init__(self, P: Array, A: Array, tolerance: float, max_iterations: int | None, definite: bool) -> None:
-        """Factorise P; the arguments are those of `Backend`."""
-        del tolerance  # the method is exact
-        if not definite:  # a price on moving where there is none, too small for the verification to notice
-            P = P + _PRICE * (float(np.abs(P).max(initial=0.0)) or 1.0) * np.eye(len(P))
+        """Factorise P, which must be definite (else see `Proximal`); the arguments are those of `Backend`."""
+        del tolerance, definite  # the method is exact
         self._n, self._most = len(P), max_iterations or 20 + 10 * len(P)
         diagonal = np.diag(P)
         self._diagonal = bool((P == np.diag(diagonal)).all())

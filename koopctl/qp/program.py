@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -13,10 +13,13 @@ from koopctl.errors import ShapeError, SolverError
 from koopctl.qp.active_set import ActiveSet
 from koopctl.qp.backend import NO_BOUND, Answer, Backend
 from koopctl.qp.backends import backend
+from koopctl.qp.proximal import Proximal
 from koopctl.qp.solution import QPSolution
+from koopctl.qp.verification import Verification
 
 Problem: TypeAlias = tuple[Array, Array, Array, Array, Array]
 _Kind = TypeVar("_Kind", bound=Backend)
+_PAST = ("_first", "_exact", "_exact_leads", "_verification", "_strays")  # made anew in a copy
 _SLACK = 10.0  # residuals up to so many tolerances are accepted: solvers measure theirs in scaled rows
 
 
@@ -61,26 +64,49 @@ class QP:
             raise ShapeError(f"P has shape {P.shape} and A {pattern.shape}; expected (n, n) and (m, n).")
         self.solver, self.tolerance, self.max_iterations = solver, tolerance, max_iterations
         self._P, self._definite = _convex(P)
-        self._diagonal = np.diag(self._P).copy() if (self._P == np.diag(np.diag(self._P))).all() else None
         self._pattern = np.array(pattern, dtype=float)
         if not np.isfinite(self._pattern).all():
             raise SolverError("not_finite", "the pattern holds NaN or inf; every entry must be finite.")
         outside = self._pattern == 0.0
         self._outside = outside.astype(float) if outside.any() else None
-        self._strays, self._miss = np.zeros(self._pattern.shape), np.zeros((2, self.m))
-        self._flat_miss = self._miss.reshape(-1)
-        self._kind = backend(solver)
-        self.reset()
+        self._A = self._pattern
+        self._set_up()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the numbers: solvers cannot be copied or pickled, so that a copy starts with an empty past."""
+        return {name: value for name, value in self.__dict__.items() if name not in _PAST}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make the solver anew from the numbers; the last A stays."""
+        self.__dict__.update(state)
+        self._set_up()
+
+    def _set_up(self) -> None:
+        self._strays = np.zeros(self._pattern.shape)
+        self._verification = Verification(self._P, self.m, _SLACK * self.tolerance)
+        self._forget()
 
     def reset(self) -> None:
         """Forget the last solution, which the next `solve` would start from, and the last A."""
         self._A = self._pattern
-        self._first: Backend = self._made(self._kind, self.max_iterations)
-        self._exact: ActiveSet | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        kind = backend(self.solver)
+        if kind is ActiveSet and not self._definite:
+            kind = Proximal
+        self._first: Backend = self._made(kind, self.max_iterations)
+        self._exact: ActiveSet | Proximal | None = None
         self._exact_leads = False
 
     def _made(self, kind: type[_Kind], max_iterations: int | None) -> _Kind:
         return kind(self._P, self._pattern, self.tolerance, max_iterations, self._definite)
+
+    def _stand_by(self) -> ActiveSet | Proximal:
+        """Return the exact method that has the last word."""
+        if self._exact is None:
+            self._exact = self._made(ActiveSet, None) if self._definite else self._made(Proximal, None)
+        return self._exact
 
     def solve(self, q: Array, lower: Array, upper: Array, A: Array | None = None) -> QPSolution:
         """Solve for these numbers.
@@ -145,8 +171,8 @@ class QP:
         second = self._ask(names[1], problem, low, high)
         # The exact method knows best whether there is a solution; a usable point is better than none.
         exact, other = (first, second) if names[0] == "active_set" else (second, first)
-        decided = exact.status in ("solved", "infeasible") and other.status != "solved"
-        best = exact if decided or (exact.usable and other.status in ("infeasible", "failed")) else other
+        decided = exact.status in ("solved", "infeasible", "unbounded") and other.status != "solved"
+        best = exact if decided or (exact.usable and not other.usable) else other
         iterations, seconds = first.iterations + second.iterations, first.solve_time + second.solve_time
         return self._led_by(replace(best, iterations=iterations, solve_time=seconds))
 
@@ -164,53 +190,25 @@ class QP:
         if name == self.solver:
             solver: Backend = self._first
         else:
-            self._exact = solver = self._exact or self._made(ActiveSet, None)
+            solver = self._stand_by()
         answer = solver.solve(q, low, high, A)
         solution = self._verified(answer, name, problem, low, high)
         if solution.status == "failed" and not (np.isfinite(answer.x).all() and np.isfinite(answer.y).all()):
             solver.reset()  # it would start from these numbers
         return solution
 
-    # ------------------------------------------------------------------ after
     def _verified(self, answer: Answer, name: str, problem: Problem, low: Array, high: Array) -> QPSolution:
         """Judge an answer by the program's own numbers, whatever the solver says of it."""
-        P, q, A, _, _ = problem
+        _, q, A, _, _ = problem
         x, y, outcome, iterations, seconds = answer
-        z, miss = A.dot(x), self._miss
-        np.subtract(low, z, out=miss[0])
-        np.subtract(z, high, out=miss[1])
-        gradient = self._diagonal * x if self._diagonal is not None else P.dot(x)
-        gradient += q
-        gradient += y.dot(A)
-        primal, dual = max(_largest(self._flat_miss), 0.0), _largest(np.abs(gradient))
-        if outcome in ("infeasible", "unbounded") or not math.isfinite(primal + dual):
-            nothing, verdict = np.full(self.n, np.nan), "failed" if outcome in ("solved", "stopped") else outcome
-            return QPSolution(nothing, y, verdict, iterations, np.inf, np.inf, seconds, problem, name)
-        tolerance = _SLACK * self.tolerance
-        feasible = primal <= tolerance or primal <= tolerance * (1.0 + _largest(np.abs(z)))
-        solved = feasible and outcome == "solved" and self._optimal(dual, tolerance, q, y, z)
-        status = "solved" if solved else "feasible" if feasible else "failed"
+        if outcome in ("infeasible", "unbounded"):
+            nothing = np.full(self.n, np.nan)
+            return QPSolution(nothing, y, outcome, iterations, np.inf, np.inf, seconds, problem, name)
+        verdict, primal, dual = self._verification.judge(x, y, q, low, high, A, outcome == "solved")
+        if primal == np.inf:
+            x = np.full(self.n, np.nan)
+        status = "solved" if verdict == "optimal" else verdict
         return QPSolution(x, y, status, iterations, primal, dual, seconds, problem, name)
-
-    def _optimal(self, dual: float, tolerance: float, q: Array, y: Array, z: Array) -> bool:
-        """Tell whether the dual residual is small, and of every multiplier and its bound's slack one is.
-
-        Absolutely first, which mostly is enough; else relative to the largest multiplier, cost and row.
-        """
-        forces, slack = np.abs(y), np.where(y > 0.0, self._miss[1], self._miss[0])
-        np.negative(slack, out=slack)
-        if dual <= tolerance and _largest(np.minimum(forces, slack)) <= tolerance:
-            return True
-        force, reach = 1.0 + _largest(forces), 1.0 + _largest(np.abs(z))
-        return (
-            dual <= tolerance * (force + _largest(np.abs(q)))
-            and _largest(np.minimum(forces / force, slack / reach)) <= tolerance
-        )
-
-
-def _largest(numbers: Array) -> float:
-    """Return the largest entry of a vector, 0 of an empty one."""
-    return float(numbers[numbers.argmax()]) if len(numbers) else 0.0  # argmax is faster than max, and finds NaN too
 
 
 def _refuse(lower: Array, upper: Array) -> None:
