@@ -5,11 +5,12 @@ from __future__ import annotations
 import gymnasium
 
 from koopctl.envs.cart_pole import CartPoleSwingUp
+from koopctl.envs.control_system import ControlSystem
 from koopctl.envs.dc_motor import DCMotor
 from koopctl.envs.tasks import task
 from koopctl.envs.van_der_pol import VanDerPol
 
-__all__ = ["CartPoleSwingUp", "DCMotor", "VanDerPol", "register", "task"]
+__all__ = ["CartPoleSwingUp", "ControlSystem", "DCMotor", "VanDerPol", "register", "task"]
 
 _TIME_LIMITS = {"CartPoleSwingUp": 250, "DCMotor": 300, "VanDerPol": 200}  # [steps]
 _ENTRY_POINTS = {

@@ -9,11 +9,9 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import ArrayLike
-from scipy.integrate import solve_ivp
 
-from koopctl.arrays import Array, as_array, is_finite
-from koopctl.errors import DataError, EnvironmentUnsupportedError, ShapeError
-from koopctl.models.state_space import bare_name
+from koopctl.arrays import Array, ByName, as_array, as_names, as_vector, is_finite
+from koopctl.errors import DataError, EnvironmentUnsupportedError
 
 if TYPE_CHECKING:
     import control
@@ -47,16 +45,16 @@ class ControlSystem(gymnasium.Env[Array, Array]):
     The plant never ends by itself.
 
     ## Arguments
-    `kc.simulate(lambda: ControlSystem(system, u_range=5.0), law)`
+    `kc.simulate(lambda: kc.envs.ControlSystem(system, u_range=5.0), law)`
 
-    | Parameter | Type                           | Default  | Description                                             |
-    |-----------|--------------------------------|----------|---------------------------------------------------------|
-    | `system`  | **control.NonlinearIOSystem**  | required | The plant; a `StateSpace` is one                        |
-    | `u_range` | **float** or array (nu,)       | required | Largest input                                           |
-    | `x_range` | **float** or array (nx,)       | `0.0`    | Half range of the starting states                       |
-    | `dt`      | **float**                      | `None`   | Sampling time [s], where the system does not say it     |
-    | `hidden`  | **sequence of str**            | `()`     | States of a law's model that nobody measures            |
-    | `reward`  | **function**                   | `None`   | `reward(y, u) -> float`                                 |
+    | Parameter | Type                               | Default  | Description                                         |
+    |-----------|------------------------------------|----------|-----------------------------------------------------|
+    | `system`  | **control.NonlinearIOSystem**      | required | The plant; a `StateSpace` is one                    |
+    | `u_range` | **float**, array (nu,), or by name | required | Largest input; a name left out has 0                |
+    | `x_range` | **float**, array (nx,), or by name | `0.0`    | Half range of the starting states                   |
+    | `dt`      | **float**                          | `None`   | Sampling time [s], where the system does not say it |
+    | `hidden`  | **sequence of str**                | `()`     | States of a law's model that nobody measures        |
+    | `reward`  | **function**                       | `None`   | `reward(y, u) -> float`                             |
 
     ## Version History
     * v0: Initial version.
@@ -67,8 +65,8 @@ class ControlSystem(gymnasium.Env[Array, Array]):
     def __init__(
         self,
         system: control.NonlinearIOSystem,
-        u_range: ArrayLike,
-        x_range: ArrayLike = 0.0,
+        u_range: ByName,
+        x_range: ByName = 0.0,
         dt: float | None = None,
         hidden: Sequence[str] = (),
         reward: Callable[[Array, Array], float] | None = None,
@@ -85,14 +83,22 @@ class ControlSystem(gymnasium.Env[Array, Array]):
 
         Raises:
             EnvironmentUnsupportedError: It is no such system, or there is no sampling time.
-            DataError: A range is not numeric, or the system has another sampling time.
+            DataError: A range is no number or negative, the system has another sampling time, or names repeat.
             ShapeError: A range has another length.
+            UnknownNameError: A range speaks of names the system does not have.
         """
+        from koopctl.models.state_space import bare_name
+
         self.system, self.dt = _checked(system), _sampling_time(system, dt)
-        half = _half_range("u_range", u_range, system.ninputs)
-        self._x_half = _half_range("x_range", x_range, system.nstates)
-        self.x_names = (*map(bare_name, system.output_labels), *hidden)
+        if isinstance(hidden, str):
+            raise DataError(f"hidden is {hidden!r}; it is a list of names, e.g. ['{hidden}'].")
         self.u_names = tuple(map(bare_name, system.input_labels))
+        observed = (*map(bare_name, system.output_labels), *hidden)
+        self.x_names = as_names("outputs and hidden states", observed, len(observed), "y")
+        half = _half_range("u_range", u_range, self.u_names)
+        self._x_half = _half_range("x_range", x_range, tuple(map(bare_name, system.state_labels)))
+        if not np.isfinite(self._x_half).all():
+            raise DataError(f"x_range is {self._x_half}; starts are drawn from it, so it must be finite.")
         self.action_space = spaces.Box(-half, half, dtype=np.float64)
         self.observation_space = spaces.Box(-np.inf, np.inf, (len(self.x_names),), np.float64)
         self._reward, self._hidden = reward, np.full(len(hidden), np.nan)
@@ -135,6 +141,8 @@ class ControlSystem(gymnasium.Env[Array, Array]):
     def _moved(self, u: Array) -> Array:
         if self.system.dt != 0:
             return np.array(self.system.dynamics(self._t, self.state, u), dtype=np.float64)
+        from scipy.integrate import solve_ivp
+
         span = (self._t, self._t + self.dt)
         path = solve_ivp(lambda t, x: self.system.dynamics(t, x, u), span, self.state, t_eval=span[1:], **_TOLERANCE)
         return np.array(path.y[:, -1]) if path.success else np.full_like(self.state, np.nan)
@@ -162,22 +170,23 @@ def _checked(system: control.NonlinearIOSystem) -> control.NonlinearIOSystem:
     return system
 
 
-def _half_range(what: str, value: ArrayLike, count: int) -> Array:
-    if np.ndim(value) and np.shape(value) != (count,):
-        raise ShapeError(f"{what} has shape {np.shape(value)}, expected one number or ({count},).")
-    half = as_array(what, np.broadcast_to(np.asarray(value, dtype=np.float64), count), (count,), finite=False)
+def _half_range(what: str, value: ByName, names: tuple[str, ...]) -> Array:
+    half = as_vector(what, value, names, finite=False)
     if not (half >= 0).all():
-        raise DataError(f"{what} is {half}; a half range must not be negative.")
+        raise DataError(f"{what} is {half} for {', '.join(names)}; a half range is a number from 0 up.")
     return half
 
 
 def _sampling_time(system: control.NonlinearIOSystem, dt: float | None) -> float:
     own = system.dt
     if isinstance(own, int | float) and own is not True and own > 0:
-        if dt is not None and not abs(dt - own) <= 1e-9 * own:
+        if dt is not None and not (is_finite(dt) and abs(dt - own) <= 1e-9 * own):
             raise DataError(f"dt is {dt!r} s, but the system's own sampling time is {own:g} s; leave dt out.")
         return float(own)
     if not is_finite(dt) or dt <= 0:
         kind = "in continuous time" if own == 0 else "without a sampling time"
-        raise EnvironmentUnsupportedError(f"the system is {kind}; give dt, e.g. ControlSystem(system, dt=0.05), in s.")
+        remedy = "give dt" if dt is None else f"give a positive dt, not {dt!r}"
+        raise EnvironmentUnsupportedError(
+            f"the system is {kind}; {remedy}, e.g. ControlSystem(system, u_range=1.0, dt=0.05), in s."
+        )
     return float(dt)

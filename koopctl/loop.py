@@ -122,7 +122,8 @@ def simulate(
         seed: Seed of the environment's reset.
         steps: Most steps to run; by default until the environment ends, and 1000 where it has no time limit.
         dt: Sampling time [s] of an environment that does not say it.
-        reference: Handed to the law at every step: one array (ny,), or a function of the step number that returns one.
+        reference: Handed to the law at every step: one array (ny,); a path (n, ny), of which the law gets the rows
+            from its step on; or a function of the step number that returns either.
         initial_state: Where to start instead of where the reset puts the plant; see `koopctl.environment.place_state`.
 
     Raises:
@@ -166,16 +167,32 @@ def start(plant: Plant, seed: int, initial_state: ArrayLike | None = None) -> Ar
 
 def follow(law: Controller, reference: Reference | None, ny: int) -> Act:
     """Return the law as the loop's `act`, handed its reference at every step."""
-    fixed = None if reference is None or callable(reference) else as_array("reference", reference, (ny,))
+    fixed = None if reference is None or callable(reference) else _goal("reference", reference, ny)
 
     def act(k: int, y: Array) -> tuple[ArrayLike, dict[str, Any]]:
-        goal = as_array(f"reference({k})", reference(k), (ny,)) if callable(reference) else fixed
+        goal = _goal(f"reference({k})", reference(k), ny) if callable(reference) else fixed
+        if fixed is not None and fixed.ndim == 2:
+            goal = fixed[min(k, len(fixed) - 1) :]  # at the end of the path its last row stays
         answer = law(y) if goal is None else law(y, goal)
         if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], dict)):
             raise DataError(f"the law returned {answer!r} at step {k}; expected the pair (u, info), info a dict.")
         return answer
 
     return act
+
+
+def _goal(name: str, value: ArrayLike, ny: int) -> Array:
+    """Return a reference (ny,), or a path (n, ny) with a row at least."""
+    try:
+        rows = np.ndim(value)
+    except ValueError:  # of unequal length, which as_array says
+        rows = 1
+    if rows != 2:
+        return as_array(name, value, (ny,))
+    path = as_array(name, value, ("n", ny))
+    if not len(path):
+        raise DataError(f"{name} has no rows; a path needs one at least.")
+    return path
 
 
 def check_law_dt(law: Controller, plant: Plant) -> None:

@@ -106,6 +106,71 @@ def test_design_takes_an_observer_from_the_sensor_noise(noise, expected, files, 
         assert list(observer.sensor_noise) == expected
 
 
+@pytest.mark.parametrize(
+    ("model", "kind", "typed", "options"),
+    [
+        ("edmdc", "lifted", "--solver active_set --offset-free 0.2", {"solver": "active_set", "offset_free": 0.2}),
+        (
+            "model",
+            "relinearized",
+            "--iterations 3 --tolerance 1e-5 --candidates 4 --step-bound 1.5 --reserve 0 --random-state 7 "
+            "--rival-rounds 2 --solver active_set --offset-free 0.1",
+            {"iterations": 3, "tolerance": 1e-5, "candidates": 4, "step_bound": 1.5, "reserve": 0.0}
+            | {"random_state": 7, "rival_rounds": 2, "solver": "active_set", "offset_free": 0.1},
+        ),
+        ("model", "lqr", "--integral theta=0.5", {"lifted": False, "integral": {"theta": 0.5}}),
+        ("edmdc", "lqr", "--lifted --finite-horizon 12", {"lifted": True, "horizon": 12}),
+    ],
+)
+def test_design_takes_every_option_of_the_law(model, kind, typed, options, files, tmp_path):
+    """The law in the file was designed with what was typed; its own defaults stand for the rest."""
+    made = ["design", files / f"{model}.npz", "--env", "Pendulum-v1", "--kind", kind, *typed.split()]
+    said = done(*made, "-o", tmp_path / "law.npz")
+    assert kc.load(tmp_path / "law.npz").options() == options
+    assert said["options"].items() >= {k: v for k, v in options.items() if k not in ("lifted", "horizon")}.items()
+
+
+@pytest.mark.slow
+def test_design_fits_a_value(files, tmp_path):
+    """By default, or with settings; the file holds the settings."""
+    made = ["design", files / "model.npz", "--env", "Pendulum-v1", "--horizon", 15, "-o", tmp_path / "law.npz"]
+    done(*made, "--value", "n_features=200,n_states=3000")
+    settings = kc.load(tmp_path / "law.npz").value.settings
+    assert (settings["n_features"], settings["n_states"], settings["sweeps"]) == (200, 3000, 40)
+
+
+def test_design_names_the_inputs_it_chooses(tmp_path):
+    """Measured inputs are not among them."""
+    rng = np.random.default_rng(0)
+    A, B = np.array([[0.9, 0.1], [0.0, 0.8]]), np.array([[0.0, 0.1], [0.2, 0.0]])
+    X, U = [rng.normal(size=(1, 2))], rng.normal(size=(200, 2))
+    for u in U:
+        X.append(X[-1] @ A.T + B @ u)
+    kc.EDMDc(kc.Identity()).fit(kc.Rollouts([np.concatenate(X)], [U], 0.1, ["a", "b"], ["push", "load"])).save(
+        tmp_path / "model.npz"
+    )
+    (tmp_path / "task.json").write_text(json.dumps({"target": 0.0, "Q": 1.0, "R": 0.1, "disturbances": ["load"]}))
+    said = done("design", tmp_path / "model.npz", "--task", tmp_path / "task.json", "-o", tmp_path / "law.npz")
+    assert list(said["steady_u"]) == ["push"]
+
+
+@pytest.mark.parametrize(
+    ("model", "typed", "words"),
+    [
+        ("model", "--kind lqr --candidates 4", "the law 'lqr' has no option 'candidates'"),
+        ("edmdc", "--iterations 2", "the law 'lifted', which suits this model, has no option 'iterations'"),
+        ("model", "--iterations 0", "iterations=0"),
+        ("model", "--value n_feature=30", "did you mean 'n_features'"),
+        ("model", "--kind lqr --integral theta=-1", "weights must not be negative"),
+        ("model", "--offset-free 2", "a gain above 0 and at most 1"),
+    ],
+)
+def test_an_option_that_does_not_suit_the_law_is_one_line(model, typed, words, files, tmp_path):
+    """Which law takes it, or what it may be."""
+    said = failure("design", files / f"{model}.npz", "--env", "Pendulum-v1", *typed.split(), "-o", tmp_path / "law")
+    assert words in said and not (tmp_path / "law.npz").exists()
+
+
 def test_simulate_records_what_python_simulates(files, tmp_path):
     """The same run, to the last bit, with its summary."""
     said = done("simulate", "Pendulum-v1", files / "lqr.npz", "--seed", 7, "--steps", 30, "-o", tmp_path / "run.npz")
@@ -199,6 +264,9 @@ def test_other_failures_have_status_one(files, tmp_path):
         "design {f}/model.npz --env Pendulum-v1 --task {f}/task.json -o {f}/model.npz",
         "design {f}/model.npz --env Pendulum-v1 --observer extended -o {t}/law",
         "design {f}/model.npz --env Pendulum-v1 --sensor-noise little -o {t}/law",
+        "design {f}/model.npz --env Pendulum-v1 --solver gurobi -o {t}/law",
+        "design {f}/model.npz --env Pendulum-v1 --value large -o {t}/law",
+        "design {f}/model.npz --env Pendulum-v1 --integral some -o {t}/law",
         "simulate Pendulum-v1 {f}/lqr.npz --initial-state up -o {t}/run",
         "compare Pendulum-v1 a={f}/lqr.npz a={f}/lifted.npz",
         "compare Pendulum-v1 {f}/lqr.npz --seeds 5:5",

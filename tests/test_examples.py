@@ -32,8 +32,10 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 WRITTEN = {
     "01_pendulum": ("report: told/report.html", {"report.html"}),
     "02_identification": ("pictures: told", {"recording.csv", "report.png", "spectrum.png", "bound.png"}),
+    "03_mpc": ("law and picture: told", {"law.npz", "crane.png"}),
 }
 _INLINE = "%matplotlib inline\n"
+_LONGEST = 100  # lines of an example
 _DRAWING = r"(plots\.plot_\w+|\w+\.plot)\([^\n]*\)"  # a cell that does nothing but draw
 
 
@@ -235,7 +237,7 @@ def test_an_example_does_nothing_when_imported(path):
     """Its constants can be looked at without running it, and it is short."""
     names = runpy.run_path(str(path))
     assert callable(names["main"]) and names["main"].__doc__
-    assert len(path.read_text(encoding="utf-8").splitlines()) < 80
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= _LONGEST
 
 
 def test_every_example_has_its_notebook():
@@ -253,8 +255,10 @@ def test_a_notebook_holds_the_examples_code(path):
     theirs = {ast.unparse(n) for n in ast.parse(example.read_text()).body if isinstance(n, ast.Assign)}
     assert {line for line in constants if not line.startswith("output =")} == theirs
     drawing = [cell for cell in rest if re.fullmatch(_DRAWING, cell)]
-    assert [cell for cell in rest if cell not in drawing] == sections(example)
-    assert sum(len(source.splitlines()) for source in (head, *rest)) < 80
+    # In a cell a function has two empty lines around it, in main() one.
+    code = [re.sub(r"\n{3,}", "\n\n", cell) for cell in rest if cell not in drawing]
+    assert code == sections(example)
+    assert sum(len(source.splitlines()) for source in (head, *rest)) <= _LONGEST
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

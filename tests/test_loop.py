@@ -100,6 +100,23 @@ def test_the_reference_reaches_the_law():
         simulate(Ramp, law, dt=0.1, steps=3, reference=[1.0, 2.0])
 
 
+def test_a_path_is_handed_on_from_each_step():
+    """The rows still ahead, the last one for ever; a function may return a path too."""
+    law, path = Feedback([[0.0]], 0.1), np.array([[1.0], [2.0], [3.0]])
+    simulate(Ramp, law, dt=0.1, steps=5, reference=path)
+    assert [goal.ravel().tolist() for _, goal in law.seen] == [[1, 2, 3], [2, 3], [3], [3], [3]]
+    simulate(Ramp, law, dt=0.1, steps=2, reference=lambda k: path[k : k + 2])
+    assert [goal.ravel().tolist() for _, goal in law.seen] == [[1, 2], [2, 3]]
+    for wrong, error in (
+        (np.ones((3, 2)), ShapeError),
+        (np.ones((0, 1)), DataError),
+        (np.ones((1, 1, 1)), ShapeError),
+        ([[1.0], [1.0, 2.0]], DataError),
+    ):
+        with pytest.raises(error, match="reference"):
+            simulate(Ramp, law, dt=0.1, steps=3, reference=wrong)
+
+
 @pytest.mark.parametrize(("u", "error"), [(np.nan, DataError), (np.inf, DataError), ([1.0, 2.0], ShapeError)])
 def test_an_input_that_is_no_input_never_reaches_the_environment(u, error):
     """Gymnasium would pass NaN on; here it is an error that names the step."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import control
 import gymnasium
 import numpy as np
@@ -14,8 +17,8 @@ import koopctl as kc
 from koopctl.controllers.compensator import initial_memory
 from koopctl.controllers.extended_kalman_filter import ExtendedKalmanFilter
 from koopctl.controllers.kalman_filter import KalmanFilter
-from koopctl.envs.control_system import ControlSystem
-from koopctl.errors import DataError, DesignError, EnvironmentUnsupportedError, ShapeError
+from koopctl.envs import ControlSystem
+from koopctl.errors import DataError, DesignError, EnvironmentUnsupportedError, ShapeError, UnknownNameError
 from koopctl.models.state_space import linear_model
 
 DT = 0.1
@@ -108,7 +111,7 @@ def test_what_cannot_be_a_plant_is_refused():
         (control.tf([1.0], [1.0, 0.5], DT), None, "control.ss"),
         (control.ss([], [], [], [[2.0]], DT), None, "0 states"),
         (flow, None, "continuous time; give dt"),
-        (flow, -1.0, "give dt"),
+        (flow, -1.0, "give a positive dt, not -1.0, e.g. ControlSystem.system, u_range=1.0, dt=0.05"),
         (control.ss([[0.5]], [[1.0]], [[1.0]], 0, True), None, "without a sampling time"),
     ):
         with pytest.raises(EnvironmentUnsupportedError, match=words):
@@ -117,8 +120,35 @@ def test_what_cannot_be_a_plant_is_refused():
         ControlSystem(PLANT, 1.0, dt=0.2)
     with pytest.raises(ShapeError, match="u_range"):
         ControlSystem(PLANT, [1.0, 1.0])
-    with pytest.raises(DataError, match="x_range"):
-        ControlSystem(PLANT, 1.0, -1.0)
+    for ranges, words in (
+        ((1.0, -1.0), "x_range is .* for pos, vel; a half range"),
+        ((1.0, np.inf), "x_range is .*finite"),
+        ((np.nan, 1.0), "u_range"),
+        (("wide", 1.0), "u_range is not numeric"),
+    ):
+        with pytest.raises(DataError, match=words):
+            ControlSystem(PLANT, *ranges)
+    with pytest.raises(UnknownNameError, match="did you mean 'pos'"):
+        ControlSystem(PLANT, 1.0, {"poss": 1.0})
+    for hidden, words in (("rate", r"e.g. \['rate'\]"), (["pos"], "repeats pos")):
+        with pytest.raises(DataError, match=words):
+            ControlSystem(PLANT, 1.0, hidden=hidden)
+
+
+def test_ranges_can_be_given_by_name():
+    """Of the states and the inputs; what is left out starts at rest."""
+    env = ControlSystem(PLANT, {"force": 2.0}, {"vel": 0.5})
+    starts = np.array([env.reset(seed=k)[0] for k in range(20)])
+    assert env.action_space.high == pytest.approx([2.0]) and not starts[:, 0].any()
+    assert 0.25 < np.abs(starts[:, 1]).max() <= 0.5
+
+
+def test_it_is_there_without_loading_what_learning_needs():
+    """`koopctl.envs` is imported by every worker and by gymnasium for an id, so it must be quick."""
+    heavy = "{'sklearn', 'scipy.integrate', 'control'}"
+    code = f"import sys, koopctl.envs; koopctl.envs.ControlSystem; print({heavy} & {{*sys.modules}})"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+    assert said.strip() == "set()"
 
 
 def test_the_way_from_a_nonlinear_system_to_a_law_on_it():

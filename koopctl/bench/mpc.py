@@ -137,9 +137,12 @@ def _tightened(options: Options, console: Console) -> list[dict[str, Any]]:
 
 def _fed_anything(options: Options, console: Console) -> list[dict[str, Any]]:
     rows = equalities.fed_anything(500 if options.quick else 10_000)
-    console.print("\nrandom observations, a third of them NaN, inf or far outside the data")
+    console.print(
+        "\nrandom observations, a third of them NaN, inf or far outside the data; half of the runs under weights and "
+        "prices that solvers cannot always finish"
+    )
     for row in rows:
-        rungs = ", ".join(f"{name} {count}" for name, count in row["rungs"].items())
+        rungs = ", ".join(f"{name} {'-' if count is None else count}" for name, count in row["rungs"].items())
         console.print(
             f"  {row['law']:32}{row['calls']} calls, {row['raised']} exceptions, {row['outside']} inputs outside: "
             + rungs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from koopctl.controllers.relinearized_mpc import RelinearizedMPC
 from koopctl.envs.tasks import task as known_task
 from koopctl.loop import simulate
 from koopctl.models.sampled_rnn import SampledRNN
+from koopctl.trajectory import Trajectory
 
 _SEEDS = range(300, 340)  # never looked at while the laws were made
 _STARTS = range(300, 320)
@@ -34,9 +36,7 @@ def pendulum(quick: bool) -> list[dict[str, Any]]:
         for label, options in _WAYS:
             law = RelinearizedMPC(model, known_task("Pendulum-v1").replace(horizon=horizon), **options)
             returns = np.array([simulate("Pendulum-v1", law, seed=seed).rewards.sum() for seed in seeds])
-            blocks = [returns[k : k + 10].sum() / best[k : k + 10].sum() for k in range(0, len(seeds), 10)]
-            mean = float(returns.sum() / best.sum())
-            rows.append({"law": label, "horizon": horizon, "mean": mean, "worst_block": float(max(blocks))})
+            rows.append({"law": label, "horizon": horizon} | shares(returns, best))
     return rows
 
 
@@ -49,20 +49,32 @@ def cart_pole(quick: bool) -> list[dict[str, Any]]:
         for label, options in _WAYS:
             law = RelinearizedMPC(model, known_task(env).replace(horizon=horizon), **options)
             runs = [simulate(env, law, seed=seed) for seed in starts]
-            last = [_last_away(run.X) for run in runs]
-            returns = [float(run.rewards.sum()) for run in runs]
-            rows.append(
-                {
-                    "law": label,
-                    "horizon": horizon,
-                    "starts": len(starts),
-                    "upright": sum(each < len(run.U) for each, run in zip(last, runs, strict=True)),
-                    "latest_s": 0.04 * max(last),
-                    "mean": float(np.mean(returns)),
-                    "worst": min(returns),
-                }
-            )
+            rows.append({"law": label, "horizon": horizon} | stood(runs))
     return rows
+
+
+def shares(returns: Array, best: Array) -> dict[str, float]:
+    """Return what was lost over what the optimum loses: of all starts, and of the worst ten in a row.
+
+    Args:
+        returns: Returns, negative, (n,).
+        best: Those of the optimum, (n,).
+    """
+    blocks = [returns[k : k + 10].sum() / best[k : k + 10].sum() for k in range(0, len(best), 10)]
+    return {"mean": float(returns.sum() / best.sum()), "worst_block": float(max(blocks))}
+
+
+def stood(runs: Sequence[Trajectory]) -> dict[str, Any]:
+    """Return how many of the cart-pole's runs end upright and stay so, when the last one came there, and returns."""
+    last = [_last_away(run.X) for run in runs]
+    returns = [float(run.rewards.sum()) for run in runs]
+    return {
+        "starts": len(runs),
+        "upright": sum(each < len(run.U) for each, run in zip(last, runs, strict=True)),
+        "latest_s": runs[0].dt * max(last),
+        "mean": float(np.mean(returns)),
+        "worst": min(returns),
+    }
 
 
 def _anywhere(rng: np.random.Generator) -> Array:

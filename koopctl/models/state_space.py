@@ -160,7 +160,7 @@ def _checked(system: control.StateSpace) -> list[int]:
         raise DesignError(
             f"a linear model is made of a control.StateSpace, not a {kind}; convert a transfer function with "
             "control.ss(...), linearise a nonlinear system with control.linearize(system, x, u), or learn from its "
-            "motion: koopctl.collect with koopctl.envs.control_system.ControlSystem."
+            "motion: koopctl.collect with koopctl.envs.ControlSystem."
         )
     if system.dt == 0:
         raise DesignError("the system is in continuous time; sample it: system.sample(0.05), the sampling time in s.")
