@@ -16,7 +16,7 @@ from koopctl.controllers.answer import Answer, RefusedError
 from koopctl.controllers.compiled_program import CompiledProgram
 from koopctl.controllers.lifted_mpc import LiftedMPC
 from koopctl.controllers.observer import Observer
-from koopctl.controllers.stated_problem import Formulate, StatedProblem
+from koopctl.controllers.stated_problem import Formulate, StatedProblem, use_up_numbers
 from koopctl.errors import DesignError, SolverError
 from koopctl.models.base import Model
 from koopctl.qp.backends import backend
@@ -93,12 +93,16 @@ class ConvexMPC(LiftedMPC):
             self._stated = self._state()
 
     def _state(self) -> StatedProblem:
+        use_up_numbers(self.formulate, *self._symbols())
+        return StatedProblem(self.formulate, *self._symbols())
+
+    def _symbols(self) -> tuple[cp.Variable, cp.Variable, cp.Expression]:
+        """Return a plan's coordinates (N + 1, nq), inputs (N, nu) and measured states (N + 1, ny)."""
         N, nq, nu = self.goal.home.horizon, self.prediction.nq, self.prediction.nu
         x, u = cp.Variable((N + 1, nq), name="x"), cp.Variable((N, nu), name="u")
-        y: cp.Expression = x  # cos and sin of an angle are no affine functions of it
-        if not len(self.model.window_.chart.angles):
-            y = x @ self.system.C_[:, :nq].T + np.tile(self.system.y_offset_, (N + 1, 1))
-        return StatedProblem(self.formulate, x, u, y)
+        if len(self.model.window_.chart.angles):
+            return x, u, x  # cos and sin of an angle are no affine functions of it
+        return x, u, x @ self.system.C_[:, :nq].T + np.tile(self.system.y_offset_, (N + 1, 1))
 
     def _target_moved(self) -> None:
         """Take the bounds of the call, and refuse what would change the cost."""

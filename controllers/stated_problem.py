@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import cvxpy as cp
 import numpy as np
 import scipy.sparse as sparse
+from cvxpy.lin_ops.lin_utils import get_id
 
 from koopctl.arrays import Array
 from koopctl.errors import DesignError
@@ -104,6 +105,25 @@ class StatedProblem:
         ends = np.cumsum([each.size for each in self.parameters])
         owner: cp.Parameter = self.parameters[int(np.searchsorted(ends, entry, side="right"))]
         return owner
+
+
+def use_up_numbers(formulate: Formulate, x: cp.Variable, u: cp.Variable, y: cp.Expression) -> None:
+    """Use up the numbers by which CVXPY tells the user's symbols apart, so that none of ours gets one of them.
+
+    CVXPY counts in every process from 1 on: in a worker process, the user's parameters arrive with numbers that are
+    still to be given there, and two symbols of one number are one to CVXPY, without a word.
+
+    Args:
+        formulate: States cost and constraints, with symbols that are thrown away afterwards.
+        x: The plan's coordinates.
+        u: The plan's inputs.
+        y: The plan's measured states.
+    """
+    cost, constraints = _stated(formulate, x, u, y)
+    parts = [part for part in (u, cost, *constraints) if not isinstance(part, int | float)]
+    last = max(each.id for part in parts for each in (*part.parameters(), *part.variables()))
+    while get_id() < last:
+        pass
 
 
 def _entries(columns: dict[int, int], variable: cp.Variable) -> np.ndarray:

@@ -283,7 +283,7 @@ def test_variables_of_the_user_s_own(two_input_model):
 
 # ---------------------------------------------------------------------------------------------- a model that changes
 def test_it_is_made_anew_for_a_new_model(two_input_model):
-    """After `remodel` the law is, to rounding, the one designed for the new coefficients; it takes milliseconds."""
+    """After `remodel` the law is, to rounding, the one designed for the new coefficients; CVXPY is not called."""
     model = copy.deepcopy(two_input_model)
     law = kc.ConvexMPC(model, TASK, economic)
     x = np.array([0.4, -0.3, 0.25])
@@ -296,12 +296,15 @@ def test_it_is_made_anew_for_a_new_model(two_input_model):
     assert np.abs(new["plan_u"] - old).max() > 0.02
     X = model.predict(x, again["plan_u"])
     assert np.abs(X - again["plan"]).max() < 1e-8
-    took = []
+    took, designed = [], []
     for _ in range(5):
         start = time.perf_counter()
         law.remodel()
         took.append(time.perf_counter() - start)
-    assert min(took) < 0.05
+        start = time.perf_counter()
+        kc.ConvexMPC(model, TASK, economic)
+        designed.append(time.perf_counter() - start)
+    assert min(took) < 0.5 * min(designed)  # CVXPY is not asked again
 
 
 def test_an_adaptive_law_plans_with_what_it_has_learnt(linear_model):
