@@ -148,3 +148,39 @@ def test_nan_in_a_full_observation_is_refused(pendulum_rollouts):
     model = kc.SampledRNN(10).fit(pendulum_rollouts[:5])
     with pytest.raises(DataError, match="target"):
         steady_of(model, target=[1.0, np.nan, 0.0])
+
+
+# ------------------------------------------------------------------ targets that move
+@pytest.fixture(scope="module")
+def duffing():
+    """A network of a mass on a hardening spring, for which every position is an equilibrium: u = x + x^3."""
+    rng, X, U = np.random.default_rng(0), [], []
+    for _ in range(100):
+        states, inputs = [rng.uniform(-1.2, 1.2, 2)], np.repeat(rng.uniform(-3.0, 3.0, (30, 1)), 2, axis=0)
+        for u in inputs:
+            x = states[-1]
+            for _ in range(5):
+                x = x + 0.02 * np.array([x[1], -x[0] - x[0] ** 3 - 0.5 * x[1] + u[0]])
+            states.append(x)
+        X.append(np.array(states))
+        U.append(inputs)
+    return kc.SampledRNN(200).fit(kc.Rollouts(X, U, 0.1, ("position", "velocity"), ("force",)))
+
+
+def test_a_reference_step_ends_where_a_design_for_it_does(duffing):
+    """From any steady pair to any other: the position asked for, and the force that the spring's law says."""
+    task = kc.Task(target=0.0, Q={"position": 1.0}, R=0.01, u_min=-3.0, u_max=3.0)
+    law, rng = kc.LQR(duffing, task), np.random.default_rng(1)
+    for position in rng.uniform(-1.0, 1.0, 60):
+        law(np.zeros(2), reference=[position, 0.0])
+        assert law.steady.x == pytest.approx([position, 0.0], abs=0.02)
+        assert law.steady.u == pytest.approx(position + position**3, abs=0.05)
+
+
+def test_an_input_that_is_stuck_has_its_own_steady_pair(duffing):
+    """Equal bounds leave one input: the pair is where the spring holds it."""
+    task = kc.Task(target=0.0, Q={"position": 1.0}, R=0.01, u_min=-3.0, u_max=3.0)
+    for law in (kc.LQR(duffing, task), kc.RelinearizedMPC(duffing, task, candidates=0)):
+        u, info = law(np.zeros(2), preview=kc.Preview(u_min=0.625, u_max=0.625))
+        assert u == pytest.approx(0.625) and info["refused"] == ""
+        assert law.steady.x == pytest.approx([0.5, 0.0], abs=0.02)
