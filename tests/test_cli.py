@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -380,6 +381,12 @@ def test_an_interrupt_with_nothing_to_keep_writes_nothing(tmp_path):
 
 
 # ---------------------------------------------------------------------- at rest
+def _child_seconds() -> float:
+    """Return the processor time of all child processes that have ended [s]."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_help_is_fast_and_loads_nothing_heavy():
     """Asking for help must not wait for numerical packages."""
     code = (
@@ -392,9 +399,9 @@ def test_help_is_fast_and_loads_nothing_heavy():
     )
     seconds = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = _child_seconds()  # of the processor: the clock on the wall tells what else the machine does
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(_child_seconds() - start)
         assert result.stderr.strip() == "0 []"
     assert min(seconds) < 0.5
     for verb in ("collect", "import", "fit", "inspect", "design", "simulate", "compare", "export", "demo", "bench"):
