@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from koopctl.environment import Environment, EnvSource
 
 Act: TypeAlias = Callable[[int, Array], tuple[ArrayLike, dict[str, Any]]]
-Reference: TypeAlias = ArrayLike | Callable[[int], ArrayLike]
+Reference: TypeAlias = ArrayLike | Callable[[int], ArrayLike | None]
 
 _STEPS_WITHOUT_LIMIT = 1000
 
@@ -123,7 +123,7 @@ def simulate(
         steps: Most steps to run; by default until the environment ends, and 1000 where it has no time limit.
         dt: Sampling time [s] of an environment that does not say it.
         reference: Handed to the law at every step: one array (ny,); a path (n, ny), of which the law gets the rows
-            from its step on; or a function of the step number that returns either.
+            from its step on; or a function of the step number that returns either, or None for the law's own target.
         initial_state: Where to start instead of where the reset puts the plant; see `koopctl.environment.place_state`.
 
     Raises:
@@ -170,7 +170,8 @@ def follow(law: Controller, reference: Reference | None, ny: int) -> Act:
     fixed = None if reference is None or callable(reference) else _goal("reference", reference, ny)
 
     def act(k: int, y: Array) -> tuple[ArrayLike, dict[str, Any]]:
-        goal = _goal(f"reference({k})", reference(k), ny) if callable(reference) else fixed
+        given = reference(k) if callable(reference) else None
+        goal = fixed if given is None else _goal(f"reference({k})", given, ny)
         if fixed is not None and fixed.ndim == 2:
             goal = fixed[min(k, len(fixed) - 1) :]  # at the end of the path its last row stays
         answer = law(y) if goal is None else law(y, goal)

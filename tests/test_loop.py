@@ -107,6 +107,8 @@ def test_a_path_is_handed_on_from_each_step():
     assert [goal.ravel().tolist() for _, goal in law.seen] == [[1, 2, 3], [2, 3], [3], [3], [3]]
     simulate(Ramp, law, dt=0.1, steps=2, reference=lambda k: path[k : k + 2])
     assert [goal.ravel().tolist() for _, goal in law.seen] == [[1, 2], [2, 3]]
+    simulate(Ramp, law, dt=0.1, steps=2, reference=lambda k: path[k] if k else None)
+    assert law.seen[0][1] is None and law.seen[1][1].tolist() == [2.0]
     for wrong, error in (
         (np.ones((3, 2)), ShapeError),
         (np.ones((0, 1)), DataError),

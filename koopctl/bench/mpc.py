@@ -138,8 +138,8 @@ def _tightened(options: Options, console: Console) -> list[dict[str, Any]]:
 def _fed_anything(options: Options, console: Console) -> list[dict[str, Any]]:
     rows = equalities.fed_anything(500 if options.quick else 10_000)
     console.print(
-        "\nrandom observations, a third of them NaN, inf or far outside the data; half of the runs under weights and "
-        "prices that solvers cannot always finish"
+        "\nrandom observations, a third of them NaN, inf or far outside the data; half of the runs under prices that "
+        "no solver can bring to an end"
     )
     for row in rows:
         rungs = ", ".join(f"{name} {'-' if count is None else count}" for name, count in row["rungs"].items())
