@@ -16,6 +16,8 @@ from koopctl.task import ResolvedTask, Task
 
 State = tuple[ResolvedTask, Steady, Steady, Array, tuple[Array | None, Preview | None] | None]
 
+_RESTING = ("target", "Q", "u_min", "u_max", "y_min", "y_max")  # what `nearest_steady` reads of a task
+
 
 class Goal:
     """The task in numbers and its steady pair, for the design and for one call.
@@ -112,11 +114,17 @@ class Goal:
         wanted = self.home if plain else wanted.drawn_in()
         steady = self._home_steady
         if not plain or self.exact or len(self.prediction.measured):
-            near = bool((np.abs(wanted.target - self.steady.x[: len(self._half)]) <= self._half).all())
-            start = (self.steady.x, self.steady.u) if near else None
-            steady = nearest_steady(self.prediction, wanted, start, exact=self.exact)
+            steady = self.steady
+            if self.exact or len(self.prediction.measured) or not self._rests_like(wanted):
+                near = bool((np.abs(wanted.target - self.steady.x[: len(self._half)]) <= self._half).all())
+                start = (self.steady.x, self.steady.u) if near else None
+                steady = nearest_steady(self.prediction, wanted, start, exact=self.exact)
         self.wanted, self.steady = wanted, steady
         self._asked = None if target is None and preview is None else (target, preview)
+
+    def _rests_like(self, wanted: ResolvedTask) -> bool:
+        """Tell whether a task has the steady pair that counts now: a path that moves on mostly ends where it did."""
+        return all(np.array_equal(getattr(wanted, name), getattr(self.wanted, name)) for name in _RESTING)
 
 
 def _equal(one: Array | None, other: Array | None) -> bool:
