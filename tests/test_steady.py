@@ -184,3 +184,25 @@ def test_an_input_that_is_stuck_has_its_own_steady_pair(duffing):
         u, info = law(np.zeros(2), preview=kc.Preview(u_min=0.625, u_max=0.625))
         assert u == pytest.approx(0.625) and info["refused"] == ""
         assert law.steady.x == pytest.approx([0.5, 0.0], abs=0.02)
+
+
+def test_a_target_that_jumps_is_found_as_one_that_was_designed_for():
+    """A network with bends in its valley of steady pairs: wherever the last target was, the pair is the design's."""
+    rng, X, U = np.random.default_rng(0), [], []
+    for _ in range(60):
+        states, inputs = [rng.uniform(-1.2, 1.2, 2)], rng.uniform(-1.0, 1.0, (40, 1))
+        for u in inputs:
+            x = states[-1]
+            force = np.sin(2 * x[0]) - 0.5 * x[1] * abs(x[1]) + (1 + 0.3 * x[0]) * u[0]
+            states.append(x + 0.1 * np.array([x[1], force]))
+        X.append(np.array(states))
+        U.append(inputs)
+    model = kc.SampledRNN(300).fit(kc.Rollouts(X, U, 0.1))
+    task = kc.Task(target=0.0, Q=1.0, R=0.1, u_min=-1.0, u_max=1.0)
+    law = kc.LQR(model, task)
+    for before, after in rng.uniform(-1.0, 1.0, (40, 2)):
+        law.reset()
+        law([0.0, 0.0], reference=[before, 0.0])
+        law([0.0, 0.0], reference=[after, 0.0])
+        designed = kc.LQR(model, task.replace(target=[after, 0.0])).steady
+        assert abs(law.steady.x[0] - after) <= abs(designed.x[0] - after) + 0.02
