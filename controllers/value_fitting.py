@@ -18,6 +18,7 @@ from koopctl.task import Task
 _DISCOUNTS = (0.97, 0.99, 1.0)  # one round each; every round samples its features anew, from the value so far
 _RIDGE = 1e-8  # relative to regressors of unit size
 _NEARER = 1 / 3  # share of the sampled states that are drawn towards the target
+_BEYOND = 0.05  # of the box on either side: what is drawn there goes onto its faces, where successors are stopped too
 _FRESH = 2000  # states of the check
 _WORST = 0.25  # mean Bellman residual, relative to the mean value, with which a fit is refused
 _BLOCK = 20_000  # successors lifted at a time
@@ -154,10 +155,15 @@ def _home(model: Model, task: Task) -> Home:
 
 
 def _states(model: Model, home: Home, count: int, rng: np.random.Generator, nearer: float = _NEARER) -> Array:
-    """Sample states in the box of the data, angles all around, a share of them drawn towards the target."""
+    """Sample states in the box of the data and on its faces, angles all around, a share of them nearer to the target.
+
+    Without states on the faces the value of what is stopped there is an extrapolation; where that is low, it makes the
+    states of that corner cheap, and they confirm it.
+    """
     low = np.where(np.isfinite(home.low), home.low, -np.pi)
     high = np.where(np.isfinite(home.high), home.high, np.pi)
-    X = rng.uniform(low, high, size=(count, model.nx))
+    beyond = np.where(np.isfinite(home.high - home.low), _BEYOND * (high - low), 0.0)
+    X = rng.uniform(low - beyond, high + beyond, size=(count, model.nx))
     drawn = int(nearer * count)
     X[:drawn] = home.x + model.difference(X[:drawn], home.x) * rng.random((drawn, 1))
     return np.asarray(np.clip(X, home.low, home.high))

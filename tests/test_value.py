@@ -26,7 +26,8 @@ def value(pendulum):
     return fitted_value(pendulum, TASK)
 
 
-def test_without_bounds_in_reach_it_is_the_riccati_value():
+@pytest.mark.parametrize("random_state", [0, 4, 12, 14])
+def test_without_bounds_in_reach_it_is_the_riccati_value(random_state):
     """A linear plant whose inputs never saturate: x^T P x everywhere, though only a part of it is the LQR's own."""
     rng = np.random.default_rng(0)
     A, B = np.array([[0.95, 0.2], [0.0, 0.9]]), np.array([[0.0], [0.3]])
@@ -36,7 +37,8 @@ def test_without_bounds_in_reach_it_is_the_riccati_value():
         x[1] = A @ x[0] + B @ u[0]
     model = kc.EDMDc(kc.Identity()).fit(kc.Rollouts(X, U, 0.1))
     task = kc.Task(target=0.0, Q=1.0, R=0.1)
-    fitted = fitted_value(model, task, n_features=50, n_states=2000, n_inputs=41, hold=1)
+    sizes = {"n_features": 50, "n_states": 2000, "n_inputs": 41, "hold": 1}
+    fitted = fitted_value(model, task, **sizes, random_state=random_state)
     _, P = infinite_horizon(A, B, np.eye(2), np.array([[0.1]]))
     inside = rng.uniform(-0.7, 0.7, (200, 2))
     truth = np.einsum("ni,ij,nj->n", inside, P, inside)
