@@ -11,6 +11,7 @@ from koopctl.archive import write_archive
 from koopctl.controllers.goal import Goal
 from koopctl.controllers.observer import Observer
 from koopctl.errors import KoopctlError
+from koopctl.kernels import kernels
 from koopctl.models.base import Model
 from koopctl.task import Task
 
@@ -75,6 +76,11 @@ class Designed(ABC):
     def __copy__(self) -> Self:
         """Return a law of the same design and model with a past of its own, as solvers and observers have one."""
         return type(self)(self.model, self.task, **self.options())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over what another process has pickled, and load the kernels now instead of in the first tick."""
+        self.__dict__.update(state)
+        kernels()
 
     def _saved_options(self) -> dict[str, Any]:
         """Return the options as a file holds them, without the observer, which has arrays of its own."""

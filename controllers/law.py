@@ -38,8 +38,9 @@ class Law(Designed):
     "feasible" (stopped early), "shifted" (the last plan, a step further), "lqr" (the gain at the target, clipped) and
     "safe" (the task's safe input). u always keeps the input and rate bounds; rates count from the safe input at the
     start. `info` holds `status` (the rung), `reason` (why), `solve_time` [s], `cost`, `plan`, `plan_u`, `excess` (how
-    far the state lies outside the training data, in half widths of its box; NaN where there is no state) and `refused`
-    (what was wrong with the reference or the preview, in words; "" where nothing was, whatever `reason` says).
+    far the state lies outside the training data, in half widths of its box; NaN where there is no state), `refused`
+    (what was wrong with the reference or the preview, in words; "" where nothing was, whatever `reason` says) and
+    `note` (where it steers to instead of a target, of the task or of this call, at which the model cannot stand still).
 
     The state is made of the last observations as they are, or by an observer. Then single missing values do no harm,
     and where a whole observation is missing the law goes on from the observer's prediction, for as many samples as
@@ -167,6 +168,7 @@ class Law(Designed):
             "plan_u": None if answer.plan_u is None else answer.plan_u.copy(),
             "excess": float("nan"),
             "refused": self._refused,
+            "note": self.steady.note,
             **answer.detail,
         }
         return u, info

@@ -7,7 +7,7 @@ import numpy as np
 from koopctl.arrays import Array
 from koopctl.controllers.plan_cost import PlanCost
 from koopctl.controllers.prediction import Prediction
-from koopctl.controllers.steady import Steady
+from koopctl.controllers.steady import Steady, last, on_turn
 from koopctl.controllers.terminal_set import TerminalSet
 from koopctl.controllers.value import ValueFunction
 from koopctl.task import ResolvedTask
@@ -93,6 +93,14 @@ class Plans(PlanCost):
             last = self._near(u, last, k)
             U[:, k], X[:, k + 1] = last, self.prediction.step(X[:, k], last, k)
         return X, U
+
+    def turns(self, x: Array) -> Array:
+        """Return what takes a state (nx,) to the turns of the bounds on its angles, (nx,)."""
+        q, task, window = x[: len(self.half)], self.task, self.window
+        if not (self.has_soft_bounds and len(window.chart.angles)):
+            return np.zeros(len(x))
+        low, high = last(task.y_min, 1), last(task.y_max, 1)
+        return window.standing(on_turn(q, low, high, window.chart.angles) - q, np.zeros(window.nu))
 
     def home(self, x0: Array) -> tuple[Array, Array]:
         """Return the plan of the LQR from x0, or of the steady input where there is no LQR or inputs are held."""

@@ -196,6 +196,7 @@ class RelinearizedMPC(Planner):
         difference = self.model.window_.difference
         if self._plan is not None:
             X, U = self._plans.shift(*self._plan, self._age + 1)
+            X += self._plans.turns(X[0])  # bounds that have come with this call may be on another turn
             jump = difference(x, X[0])
             if self._plans.share(jump) <= _JUMP:
                 X[0] += jump  # keeps the plan's count of turns where x has wrapped

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import pickle
 import subprocess
 import sys
 
@@ -341,3 +342,19 @@ def test_a_kernel_without_a_folder_for_the_cache_is_compiled_all_the_same():
     exec("def total(x):\n    return x.sum()", names)
     function = compiled("f1")(names["total"])
     assert function(np.ones(4)) == 4.0 and function.signatures
+
+
+@needs_numba
+def test_a_law_from_another_process_brings_its_kernels(tmp_path):
+    """Unpickled, not at its first tick, where half a second would be a hundred periods."""
+    path = tmp_path / "law.pickle"
+    path.write_bytes(
+        pickle.dumps(
+            kc.LQR(kc.SampledRNN(30).fit(kc.collect("Pendulum-v1", episodes=20, steps=40)), kc.Task(target=0.0))
+        )
+    )
+    done = python(
+        f"import pickle, pathlib; law = pickle.loads(pathlib.Path({str(path)!r}).read_bytes())\n"
+        "from koopctl.kernels import kernels\nprint(kernels.cache_info().currsize)"
+    )
+    assert done.stdout.strip() == "1", done.stderr

@@ -208,3 +208,44 @@ def test_a_reference_on_another_turn_is_the_same_call(pendulum, target, low, hig
         assert np.abs(same_u - u).max() < 1e-6 and same["cost"] == pytest.approx(info["cost"], rel=1e-5)
         assert law.steady.x[0] == pytest.approx(target, abs=0.01)
     assert info["cost"] < 10.0
+
+
+def test_a_path_across_the_seam_is_a_path_beside_it(pendulum):
+    """A reference that crosses pi, wrapped or counted on: one plan, one cost, and no turn between its states."""
+    angles = np.pi + np.linspace(-0.15, 0.15, UPRIGHT.horizon + 1)
+    counted = np.stack([angles, np.zeros_like(angles)], axis=1)
+    wrapped = np.stack([(angles + np.pi) % (2 * np.pi) - np.pi, np.zeros_like(angles)], axis=1)
+    y = [np.cos(angles[0]), np.sin(angles[0]), 0.0]
+    for kind in ("lifted", "relinearized"):
+        lift = kc.EDMDc(kc.Polynomial(3)).fit(kc.collect("Pendulum-v1", episodes=100, steps=40, seed=1))
+        law = kc.design(lift if kind == "lifted" else pendulum, UPRIGHT.replace(target=[np.pi, 0.0]), kind)
+        results = []
+        for path in (counted, wrapped, counted - [4 * np.pi, 0.0]):
+            law.reset()
+            results.append(law(y, reference=path))
+        for u, info in results[1:]:
+            assert np.abs(u - results[0][0]).max() < 1e-6
+            assert info["cost"] == pytest.approx(results[0][1]["cost"], rel=1e-5) and info["cost"] < 20.0
+
+
+def test_bounds_of_one_call_on_another_turn(pendulum):
+    """Bounds given for a call around 2 pi are those around 0: the running plan is led there, at no cost."""
+    task = UPRIGHT.replace(y_min={"theta": -0.5}, y_max={"theta": 0.5})
+    y = [np.cos(0.2), np.sin(0.2), 0.0]
+    turned = kc.Preview(y_min={"theta": -0.5 + 2 * np.pi}, y_max={"theta": 0.5 + 2 * np.pi})
+    one, other = kc.RelinearizedMPC(pendulum, task), kc.RelinearizedMPC(pendulum, task)
+    for _ in range(3):
+        u, info = one(y)
+        same_u, same = other(y, preview=turned)
+        assert np.abs(same_u - u).max() < 1e-5 and same["cost"] == pytest.approx(info["cost"], rel=1e-4)
+    _, back = other(y)
+    assert back["cost"] == pytest.approx(one(y)[1]["cost"], rel=1e-3)
+
+
+def test_a_call_says_where_it_steers_to_instead(pendulum):
+    """A reference that the torque cannot hold is named with the pair in its place, at that call only."""
+    law = kc.RelinearizedMPC(pendulum, UPRIGHT)
+    assert law([1.0, 0.0, 0.0])[1]["note"] == ""
+    note = law([1.0, 0.0, 0.0], reference=[1.2, 0.0])[1]["note"]
+    assert "no equilibrium" in note and f"theta={law.steady.x[0]:.4g}" in note
+    assert law([1.0, 0.0, 0.0])[1]["note"] == ""
