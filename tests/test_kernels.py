@@ -348,11 +348,8 @@ def test_a_kernel_without_a_folder_for_the_cache_is_compiled_all_the_same():
 def test_a_law_from_another_process_brings_its_kernels(tmp_path):
     """Unpickled, not at its first tick, where half a second would be a hundred periods."""
     path = tmp_path / "law.pickle"
-    path.write_bytes(
-        pickle.dumps(
-            kc.LQR(kc.SampledRNN(30).fit(kc.collect("Pendulum-v1", episodes=20, steps=40)), kc.Task(target=0.0))
-        )
-    )
+    model = kc.SampledRNN(30).fit(kc.collect("Pendulum-v1", episodes=20, steps=40))
+    path.write_bytes(pickle.dumps(kc.LQR(model, kc.Task(target=0.0, Q=1.0, R=1.0))))
     done = python(
         f"import pickle, pathlib; law = pickle.loads(pathlib.Path({str(path)!r}).read_bytes())\n"
         "from koopctl.kernels import kernels\nprint(kernels.cache_info().currsize)"
