@@ -9,7 +9,7 @@ import numpy as np
 
 from koopctl.arrays import Array
 from koopctl.controllers.prediction import Prediction
-from koopctl.controllers.steady import CREEP, Steady, half_ranges, nearest_steady, resolve
+from koopctl.controllers.steady import Steady, half_ranges, nearest_steady, resolve
 from koopctl.models.base import Model
 from koopctl.preview import Preview, filled
 from koopctl.task import ResolvedTask, Task
@@ -49,14 +49,12 @@ class Goal:
         self.home = self.wanted = self._resolved.drawn_in()
         self.steady: Steady = nearest_steady(prediction, self.home)
         self._home_steady = self.steady
-        self._searched: Array | None = None  # the target of the last whole search for a steady pair
         self._asked: tuple[Array | None, Preview | None] | None = None
 
     def reset(self) -> bool:
         """Go back to the task; tell whether anything has changed."""
         moved = self._asked is not None or self.steady is not self._home_steady
         self._asked, self.wanted, self.steady = None, self.home, self._home_steady
-        self._searched = None
         return moved
 
     def asks(self, target: Array | None, preview: Preview | None) -> bool:
@@ -118,7 +116,7 @@ class Goal:
         if not plain or self.exact or len(self.prediction.measured):
             steady = self.steady
             if self.exact or len(self.prediction.measured) or not self._rests_like(wanted):
-                steady = self._nearest(wanted, plain=preview is None)
+                steady = self._nearest(wanted)
         if wanted.path is not None:  # angles beside those of the steady pair, which are on the turn of their bounds
             still = steady.x[: len(self._half)]
             path = still + self.prediction.window.difference_of_coordinates(wanted.path, still)
@@ -130,16 +128,11 @@ class Goal:
         """Tell whether a task has the steady pair that counts now: a path that moves on mostly ends where it did."""
         return all(np.array_equal(getattr(wanted, name), getattr(self.wanted, name)) for name in _RESTING)
 
-    def _nearest(self, wanted: ResolvedTask, plain: bool) -> Steady:
-        """Return the steady pair of a task, from the last one where that is near; `plain` says that no preview is."""
-        off = self.prediction.window.difference_of_coordinates
-        near = (np.abs(off(wanted.target, self.steady.x[: len(self._half)])) <= self._half).all()
-        searched = self._searched if plain and (self._asked is None or self._asked[1] is None) else None
-        creeps = searched is not None and bool((np.abs(off(wanted.target, searched)) < CREEP * self._half).all())
-        start = (self.steady.x, self.steady.u) if near or creeps else None
-        steady = nearest_steady(self.prediction, wanted, start, exact=self.exact, creeps=creeps)
-        self._searched = searched if creeps else wanted.target
-        return steady
+    def _nearest(self, wanted: ResolvedTask) -> Steady:
+        """Return the steady pair of a task, looked for from the last one too where that is near."""
+        off = self.prediction.window.difference_of_coordinates(wanted.target, self.steady.x[: len(self._half)])
+        start = (self.steady.x, self.steady.u) if (np.abs(off) <= self._half).all() else None
+        return nearest_steady(self.prediction, wanted, start, exact=self.exact)
 
 
 def _equal(one: Array | None, other: Array | None) -> bool:

@@ -20,7 +20,6 @@ _STAGES = (1e-3, 1e-2, 1e-1, 1.0)  # shares of the root of that weight, for the 
 _AROUND = np.repeat([0.01, 0.03, 0.1, 0.3, 1.0], 3)  # how far from the target other starts lie, in half ranges
 _SOON, _ROUGH, _MANY, _ROUNDS = 4, 4, 8, 15  # of a descent from near by, of a stage, from around, and at the end
 _BEST = 4  # starts from around that are followed to their end
-CREEP = 0.02  # a target that has moved by fewer half ranges has hardly another best pair
 _CAREFUL, _BOLD = 1e-1, 1e-6  # damping of the first step, against weights of about one: on the way, and at its end
 _ENOUGH = 1e-6  # a round that takes a smaller share away is the last one
 _TINY = 1e-8  # a step of fewer half ranges is not worth another try
@@ -67,7 +66,6 @@ def nearest_steady(
     task: ResolvedTask,
     near: tuple[Array, Array] | None = None,
     exact: bool = False,
-    creeps: bool = False,
 ) -> Steady:
     """Find the steady pair nearest to the task's target, inputs and bounded coordinates inside their bounds.
 
@@ -86,8 +84,6 @@ def nearest_steady(
         near: Pair (x, u) to start from, for a target that has moved a little: where it leads to the target itself, no
             other start is tried.
         exact: Stand still to the last digits: for a model whose offset is estimated, so that its drift is the plant's.
-        creeps: The target is within `CREEP` half ranges of one that `near` was found for without this: then there are
-            no starts from around it, which cost as much again as everything else.
 
     Raises:
         DesignError: The model is not finite at the target.
@@ -99,7 +95,7 @@ def nearest_steady(
             "the model is not finite at the target, which lies too far from its data; "
             "choose a target inside the recorded motion, or record motion around the target."
         )
-    V = _search(problem, start, None if near is None else problem.beside(*near)[None], creeps)
+    V = _search(problem, start, None if near is None else problem.beside(*near)[None])
     if exact:
         problem.sharpen()
         for share in (_STAGES[0], _STAGES[-1]):  # first to where the input no longer draws, then to the bottom
@@ -107,7 +103,7 @@ def nearest_steady(
     return _describe(prediction, task, problem.beside(V[0, : prediction.nq], V[0, prediction.nq :]), problem.range_q)
 
 
-def _search(problem: _Problem, start: Array, near: Array | None, creeps: bool) -> Array:
+def _search(problem: _Problem, start: Array, near: Array | None) -> Array:
     """Return the best v (1, n) to be had from the target (1, n), from near by, and where need be from around."""
     V = start[:0] if near is None else _descend(problem, near, rounds=_SOON)
     if near is None or not problem.holds(V[0]):
@@ -115,7 +111,7 @@ def _search(problem: _Problem, start: Array, near: Array | None, creeps: bool) -
             start = _descend(problem, start, share, _ROUGH)
         V = np.concatenate([start, V])
     best = _descend(problem, V[[np.argmin(problem.sizes(V))]], damping=_BOLD)
-    if problem.holds(best[0]) or (creeps and near is not None):
+    if problem.holds(best[0]):
         return best
     V = _descend(problem, np.concatenate([best, V, problem.around(best[0], _AROUND)]), rounds=_MANY)
     V = _descend(problem, V[np.argsort(problem.sizes(V))[:_BEST]], damping=_BOLD)

@@ -10,7 +10,7 @@ from scipy.optimize import root
 
 import koopctl as kc
 from koopctl.controllers.prediction import Prediction
-from koopctl.controllers.steady import CREEP, half_ranges, nearest_steady, on_turn, resolve
+from koopctl.controllers.steady import half_ranges, nearest_steady, on_turn, resolve
 
 TASK = kc.Task(target=0.0, Q=1.0, R=0.1, horizon=20, u_min=-1.0, u_max=1.0)
 UPRIGHT = kc.Task(target=0.3, Q=[1.0, 0.1], R=0.1, horizon=20, u_min=-2.0, u_max=2.0)
@@ -99,12 +99,11 @@ def test_a_target_that_moves_costs_motion_not_velocity(bent_model):
 def test_a_target_that_creeps_past_what_can_be_held_leaves_no_branch_behind(pendulum):
     """From the bottom to the top in small steps, through targets the motor cannot hold: the far side is found."""
     still = equilibria(pendulum, np.linspace(-np.pi, np.pi, 401), 2.0)
-    prediction, near, searched = Prediction(pendulum, UPRIGHT), None, -1.0
+    prediction, near = Prediction(pendulum, UPRIGHT), None
     for to in np.linspace(0.0, 3.1, 311):
-        creeps = bool(to - searched < CREEP)
-        steady = nearest_steady(prediction, resolve(pendulum, UPRIGHT.replace(target=[to, 0.0])), near, creeps=creeps)
-        near, searched = (steady.x, steady.u), searched if creeps else to
-        assert abs(steady.x[0] - to) <= np.abs(still - to).min() + 0.04 + CREEP
+        steady = nearest_steady(prediction, resolve(pendulum, UPRIGHT.replace(target=[to, 0.0])), near)
+        near = steady.x, steady.u
+        assert abs(steady.x[0] - to) <= np.abs(still - to).min() + 0.04
 
 
 def test_a_step_from_one_fold_to_another_crosses_the_gap(bent_model):
@@ -244,7 +243,7 @@ def test_bounds_of_one_call_on_another_turn(pendulum):
 
 def test_a_call_says_where_it_steers_to_instead(pendulum):
     """A reference that the torque cannot hold is named with the pair in its place, at that call only."""
-    law = kc.RelinearizedMPC(pendulum, UPRIGHT)
+    law = kc.RelinearizedMPC(pendulum, UPRIGHT.replace(target=[0.0, 0.0]))
     assert law([1.0, 0.0, 0.0])[1]["note"] == ""
     note = law([1.0, 0.0, 0.0], reference=[1.2, 0.0])[1]["note"]
     assert "no equilibrium" in note and f"theta={law.steady.x[0]:.4g}" in note
