@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
 import gymnasium
 import numpy as np
 import pytest
@@ -9,6 +13,8 @@ from scipy.integrate import solve_ivp
 
 from koopctl.bench.chain import chain_step
 from koopctl.bench.dynamic_programming import PendulumOracle, stage_cost, step
+from koopctl.bench.options import Options
+from koopctl.errors import UnknownNameError
 
 
 def test_the_oracle_knows_the_real_pendulum():
@@ -41,3 +47,31 @@ def test_the_timed_chain_obeys_its_equations():
 
     truth = solve_ivp(rate, (0.0, 0.05), x, rtol=1e-10, atol=1e-12).y[:, -1]
     assert chain_step(x, u) == pytest.approx(truth, abs=1e-6)
+
+
+def test_only_the_chosen_parts_run_in_the_benchs_order():
+    """None chosen: all of them. A name that is none is refused before anything runs."""
+    ran = []
+    parts = {name: (lambda name=name: ran.append(name) or len(ran)) for name in ("first", "second", "third")}
+    assert Options(parts=("third", "first")).run(parts) == {"first": 1, "third": 2}
+    assert list(Options().run(parts)) == ["first", "second", "third"]
+    ran.clear()
+    with pytest.raises(UnknownNameError, match="fourth"):
+        Options(parts=("first", "fourth")).run(parts)
+    assert not ran
+
+
+def test_a_part_from_the_command_line():
+    """One table, not the half hour; an unknown one is an error with the names there are."""
+    done = subprocess.run(
+        [sys.executable, "-m", "koopctl", "bench", "identification", "--part", "exact-plant", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    assert list(found) == ["exact-plant"] and max(found["exact-plant"].values()) < 1e-8
+    wrong = subprocess.run(
+        [sys.executable, "-m", "koopctl", "bench", "mpc", "--part", "nothing"], capture_output=True, text=True
+    )
+    assert wrong.returncode == 1 and "swing-ups" in wrong.stderr

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,15 +29,16 @@ def run(options: Options, console: Console) -> dict[str, Any]:
     """
     if os.environ.get("OMP_NUM_THREADS") != "1":
         console.print("times below are on as many threads as numpy takes: set OMP_NUM_THREADS=1")
-    return {
-        "lifted": _lifted(options, console),
-        "relinearized": _relinearized(options, console),
-        "unconstrained": _unconstrained(options, console),
-        "motor": _motor(options, console),
-        "swing-ups": _swing_ups(options, console),
-        "tightened": _tightened(options, console),
-        "fed anything": _fed_anything(options, console),
+    parts: dict[str, Callable[[Options, Console], Any]] = {
+        "lifted": _lifted,
+        "relinearized": _relinearized,
+        "unconstrained": _unconstrained,
+        "motor": _motor,
+        "swing-ups": _swing_ups,
+        "tightened": _tightened,
+        "fed-anything": _fed_anything,
     }
+    return options.run({name: partial(part, options, console) for name, part in parts.items()})
 
 
 def _lifted(options: Options, console: Console) -> dict[str, Any]:

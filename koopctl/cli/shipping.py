@@ -68,6 +68,7 @@ def bench(
         typer.Option(help="Folder of the recordings; by default $KOOPCTL_DATA, then ../shared/data.", exists=True),
     ] = None,
     rivals: Annotated[bool, typer.Option(help="Run other packages too, each in an environment of its own.")] = True,
+    part: Annotated[list[str] | None, typer.Option(help="Only this part, such as 'motor'; may be repeated.")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure again what the documentation claims."""
@@ -77,5 +78,5 @@ def bench(
         raise typer.BadParameter(f"there is no '{name}'; known: {', '.join(_BENCHES)}.", param_hint="NAME")
 
     say = Output(as_json)
-    options = Options.of(quick, data, rivals)
+    options = Options.of(quick, data, rivals, part or ())
     say.result(**importlib.import_module(_BENCHES[name]).run(options, say.console()))
