@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+import timeit
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,12 @@ def step_latency(runs: int, solver: str = "osqp") -> dict[str, float]:
         "ratio_to_solver": float(np.median(times[bound] / bare[bound])),
         "share_with_solver": float(bound.mean()),
     }
+
+
+def smallest_call() -> float:
+    """Return the time of numpy's smallest work, the sum of two arrays of 8 numbers [us]: what a tick is made of."""
+    a = np.zeros(8)
+    return min(timeit.repeat(lambda: a + a, number=20_000, repeat=9)) / 20_000 * 1e6
 
 
 def recording(rng: np.random.Generator) -> Rollouts:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from koopctl.bench import equalities, lifted_latency, motor_tracking, nonlinear_rival, swing_ups, tightened
-from koopctl.bench.latency import plain_and_fast, recording
+from koopctl.bench.latency import plain_and_fast, recording, smallest_call
 from koopctl.bench.options import Options
 from koopctl.models.sampled_rnn import SampledRNN
 from koopctl.task import Task
@@ -66,8 +66,11 @@ def _lifted(options: Options, console: Console) -> dict[str, Any]:
 
 
 def _relinearized(options: Options, console: Console) -> dict[str, Any]:
-    found: dict[str, Any] = {"steps": plain_and_fast(2 if options.quick else 20)}
-    console.print("\nRelinearizedMPC, 300 features, 8 states, 1 input, horizon 20: one law(y)")
+    found: dict[str, Any] = {"steps": plain_and_fast(2 if options.quick else 20), "numpy_us": smallest_call()}
+    console.print(
+        "\nRelinearizedMPC, 300 features, 8 states, 1 input, horizon 20: one law(y), where numpy adds 8 numbers in "
+        f"{found['numpy_us']:.2f} us"
+    )
     for row in found["steps"]:
         console.print(
             "  {build:30}median {step_ms:.2f} ms, p99 {step_p99_ms:.2f} ms; where a bound binds "
