@@ -15,6 +15,7 @@ from koopctl.controllers.law import Law
 from koopctl.controllers.steady import half_ranges
 from koopctl.errors import DataError, DesignError, NotFittedError
 from koopctl.models.base import Model
+from koopctl.models.learner import Learner
 from koopctl.preview import Preview
 
 _JUMP = 0.25  # a step off by more, in half ranges of the data, is a kick or a bad sample
@@ -53,7 +54,8 @@ class AdaptiveLaw:
             redesign: Transitions learnt between two designs of the law.
 
         Raises:
-            DesignError: It is no law, an option is out of range, or the model came without what it learnt from.
+            DesignError: It is no law, an option is out of range, the model is of a kind that does not learn from single
+                transitions, or it came without what it learnt from.
             DataError: memory or redesign is no whole number.
         """
         if not isinstance(law, Law):
@@ -66,6 +68,11 @@ class AdaptiveLaw:
             )
         self.forgetting, self.dead_zone = float(forgetting), float(dead_zone)
         self.memory, self.redesign = as_whole("memory", memory, 1), as_whole("redesign", redesign, 1)
+        if not isinstance(law.model, Learner):
+            raise DesignError(
+                f"AdaptiveLaw teaches its model from single transitions, which {type(law.model).__name__} cannot learn "
+                "from; design the law on SampledRNN or EDMDc, or leave slow changes of the plant to offset_free."
+            )
         self._first = law.fresh()
         try:
             self._first.model.discount(self.memory)

@@ -13,6 +13,7 @@ from koopctl.controllers.history import History
 from koopctl.controllers.kalman_filter import KalmanFilter
 from koopctl.errors import DesignError
 from koopctl.models.edmdc import lifted_system
+from koopctl.models.remembering import Remembering
 from koopctl.models.state_space import plain_names, state_names
 
 if TYPE_CHECKING:
@@ -220,6 +221,11 @@ class _Sample:
 
 def _check(law: LQR) -> None:
     remedy = "python-control gets an LQR without it"
+    if isinstance(law.model, Remembering):
+        raise DesignError(
+            f"what {type(law.model).__name__} remembers is no shift of older samples; python-control gets an LQR of "
+            "SampledRNN or EDMDc, with delays or without."
+        )
     if law.observer is not None and not (isinstance(law.observer, KalmanFilter) and law.observer.steady):
         kind = type(law.observer).__name__
         raise DesignError(f"the law has a {kind}; {remedy}, or with KalmanFilter(model, sensor_noise, steady=True).")

@@ -11,7 +11,6 @@ from koopctl.archive import write_archive
 from koopctl.controllers.goal import Goal
 from koopctl.controllers.observer import Observer
 from koopctl.errors import KoopctlError
-from koopctl.kernels import kernels
 from koopctl.models.base import Model
 from koopctl.task import Task
 
@@ -40,6 +39,7 @@ class Designed(ABC):
             observer: Estimates the state.
             offset_free: See above.
         """
+        model.prepare()
         self.model, self.task, self.offset_free = model, task, offset_free
         self.observer = None if observer is None else observer.fresh()
 
@@ -78,9 +78,9 @@ class Designed(ABC):
         return type(self)(self.model, self.task, **self.options())
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over what another process has pickled, and load the kernels now instead of in the first tick."""
+        """Take over what another process has pickled, and compile now instead of in the first tick."""
         self.__dict__.update(state)
-        kernels()
+        self.model.prepare()
 
     def _saved_options(self) -> dict[str, Any]:
         """Return the options as a file holds them, without the observer, which has arrays of its own."""

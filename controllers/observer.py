@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from koopctl.arrays import Array, ByName, as_array, as_vector
+from koopctl.controllers.beginning import beginning
 from koopctl.controllers.reading import Reading, as_numbers
 from koopctl.controllers.steady import half_ranges
 from koopctl.errors import DataError
@@ -266,9 +267,9 @@ class Observer(ABC):
         """Make the estimate of the window, as `encode` does, with or without what was predicted; return the fault."""
         Q, guessed = (np.array(part)[::-1] for part in zip(*self._samples, strict=True))
         Q = Q if trust else np.where(guessed, self._centre, Q)
-        past = [u for inputs in reversed(self._inputs) for u in inputs]
+        past = np.array(self._inputs)[::-1].reshape(len(self._inputs), self.model.nu)
         variance = np.where(guessed, self._prior, self.sensor_noise) ** 2
-        self._set(np.concatenate([Q.ravel(), past]), np.concatenate([variance.ravel(), np.zeros(len(past))]))
+        self._set(*beginning(self.model, Q, past, variance))
         self._outliers = self.blind = 0
         return "" if self._settle() else "diverged"
 

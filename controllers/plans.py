@@ -100,7 +100,7 @@ class Plans(PlanCost):
         if not (self.has_soft_bounds and len(window.chart.angles)):
             return np.zeros(len(x))
         low, high = last(task.y_min, 1), last(task.y_max, 1)
-        return window.standing(on_turn(q, low, high, window.chart.angles) - q, np.zeros(window.nu))
+        return window.turned(on_turn(q, low, high, window.chart.angles) - q)
 
     def home(self, x0: Array) -> tuple[Array, Array]:
         """Return the plan of the LQR from x0, or of the steady input where there is no LQR or inputs are held."""

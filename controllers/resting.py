@@ -45,7 +45,7 @@ def nearest_rest(prediction: Prediction, task: ResolvedTask, steady: Steady) -> 
     """
     nq, nu, window = prediction.nq, prediction.nu, prediction.window
     half, width = half_ranges(prediction.model), np.maximum((prediction.high - prediction.low) / 2, 1e-9)
-    by_q, by_u = window.standing_slopes(steady.x[:nq], prediction.full(steady.u, -1))
+    by_q, by_u = (part[0] for part in window.standing_slopes(steady.x[None, :nq], prediction.full(steady.u[None], -1)))
     A, B = prediction.linearize(steady.x, steady.u)
     change = np.concatenate([A[:nq] @ by_q - np.eye(nq), A[:nq] @ by_u[:, prediction.free] + B[:nq]], axis=1)
     change = change * np.concatenate([half, width]) / half[:, None]

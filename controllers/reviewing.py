@@ -23,6 +23,7 @@ from koopctl.controllers.weights import stage_weights
 from koopctl.errors import DesignError, NotFittedError
 from koopctl.models.edmdc import lifted_system
 from koopctl.models.fit_report import FitReport
+from koopctl.models.memory import Memory
 
 _ILL = 1e8  # condition of the Hessian beyond which digits are lost in the program
 _SETTLED = 4.0  # time constants after which a mode has settled
@@ -142,8 +143,10 @@ def _systems(law: Law) -> Iterator[tuple[str, Array, Array, Array]]:
 
 
 def _scale(law: Law, n: int) -> Array:
-    """Return what is much of each state, (n,): half the data's ranges, 1 for features."""
+    """Return what is much of each state, (n,): half the data's ranges, 1 for features and what is remembered."""
     window, box = law.model.window_, law.model.input_range_
+    if isinstance(window, Memory):
+        return np.concatenate([half_ranges(law.model), np.ones(n - window.nq)])
     past = [np.tile(half_ranges(law.model), window.delays + 1)]
     past += [np.maximum((box.high - box.low) / 2, 1e-9)] * window.delays
     return np.concatenate([*past, np.ones(n - window.nx)])

@@ -132,9 +132,9 @@ class _Problem:
         by_input = np.sqrt(_INPUT) * (1.0 if task.u_target is None else 1e4)  # the user may say which input holds it
         self.range = np.concatenate([self.range_q, range_u])
         self._weights = np.concatenate([close / self.range_q, by_input / range_u, np.sqrt(_STILLNESS) / self.range_q])
-        by_q, by_u = prediction.window.standing_slopes(self.target, prediction.full(self.held, -1))
-        self._by_v = np.concatenate([by_q, by_u[:, prediction.free]], axis=1)
-        self._foretold = _standing(prediction, 0 * self.target, 0 * self.held)  # what disturbances make of the state
+        # Where the state is affine in v: what disturbances make of it, and its slopes.
+        self._foretold = _standing(prediction, 0 * self.target, 0 * self.held)
+        self._by_v = self._slopes(np.concatenate([self.target, self.held])[None])
 
     def sharpen(self) -> None:
         """Weigh standing still so much that it is exact, and the input as little as can be."""
@@ -162,19 +162,32 @@ class _Problem:
 
     def residual(self, V: Array) -> Array:
         """Return how far V (k, n) are from the target and from standing still, weighted, (k, n + nq)."""
-        X, U = self._foretold + V @ self._by_v.T, V[:, self.prediction.nq :]
+        X, U = self._states(V), V[:, self.prediction.nq :]
         return self._weighted(V, X, self.prediction.step(X, U, -1))
 
     def expand(self, V: Array) -> tuple[Array, Array]:
         """Return the residuals and their slopes (k, n + nq, n) at V (k, n)."""
         nq, (k, n) = self.prediction.nq, V.shape
-        X, U = self._foretold + V @ self._by_v.T, V[:, nq:]
+        X, U = self._states(V), V[:, nq:]
+        by_v = self._by_v if self.prediction.window.affine else self._slopes(V)
         F, A, B = self.prediction.expand(X, U, slice(-1, None))
         J = np.empty((k, n + nq, n))
         J[:, :n] = np.eye(n)
-        J[:, n:] = A[:, :nq] @ self._by_v - J[:, :nq]
+        J[:, n:] = A[:, :nq] @ by_v - J[:, :nq]
         J[:, n:, nq:] += B[:, :nq]
         return self._weighted(V, X, F), self._weights[:, None] * J
+
+    def _states(self, V: Array) -> Array:
+        """Return the states (k, nx) that stand at V (k, n)."""
+        if self.prediction.window.affine:
+            return np.asarray(self._foretold + V @ self._by_v[0].T)
+        return _standing(self.prediction, V[:, : self.prediction.nq], V[:, self.prediction.nq :])
+
+    def _slopes(self, V: Array) -> Array:
+        """Return their derivatives by V (k, n), (k, nx, n)."""
+        prediction, nq = self.prediction, self.prediction.nq
+        by_q, by_u = prediction.window.standing_slopes(V[:, :nq], prediction.full(V[:, nq:], -1))
+        return np.concatenate([by_q, by_u[..., prediction.free]], axis=-1)
 
     def _weighted(self, V: Array, X: Array, F: Array) -> Array:
         nq, window = self.prediction.nq, self.prediction.window

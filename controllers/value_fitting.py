@@ -136,8 +136,8 @@ class _Iteration:
 def _home(model: Model, task: Task) -> Home:
     if model.window_.delays:
         raise DesignError(
-            "a value function needs a model without delays: windows of samples drawn at random are no motion. Measure "
-            "the whole state, or do without a value."
+            "a value function needs a model without delays or memory: windows of samples drawn at random are no "
+            "motion. Measure the whole state and fit SampledRNN() or an EDMDc, or do without a value."
         )
     wanted, prediction = resolve(model, task), Prediction(model, task)
     if len(prediction.measured):

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from koopctl.identify.search import Search
     from koopctl.identify.spectrum import spectrum
     from koopctl.loop import simulate
+    from koopctl.model_comparison import compare_models
+    from koopctl.models.echo_state import EchoState
     from koopctl.models.edmdc import EDMDc
     from koopctl.models.sampled_rnn import SampledRNN
     from koopctl.models.state_space import linear_model
@@ -56,6 +58,7 @@ __all__ = [
     "AdaptiveLaw",
     "ConvexMPC",
     "EDMDc",
+    "EchoState",
     "Ensemble",
     "ErrorBound",
     "ExtendedKalmanFilter",
@@ -80,6 +83,7 @@ __all__ = [
     "Trajectory",
     "collect",
     "compare",
+    "compare_models",
     "controllers",
     "design",
     "ensemble",
@@ -100,6 +104,7 @@ _HOMES = {
     "AdaptiveLaw": "koopctl.controllers.adaptive_law",
     "ConvexMPC": "koopctl.controllers.convex_mpc",
     "EDMDc": "koopctl.models.edmdc",
+    "EchoState": "koopctl.models.echo_state",
     "Ensemble": "koopctl.identify.ensemble",
     "ErrorBound": "koopctl.identify.error_bound",
     "ExtendedKalmanFilter": "koopctl.controllers.extended_kalman_filter",
@@ -124,6 +129,7 @@ _HOMES = {
     "Trajectory": "koopctl.trajectory",
     "collect": "koopctl.collecting",
     "compare": "koopctl.comparison",
+    "compare_models": "koopctl.model_comparison",
     "controllers": "koopctl",
     "design": "koopctl.controllers.designer",
     "ensemble": "koopctl.identify.ensemble",

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from koopctl.arrays import as_whole
 from koopctl.environment import make_env, open_plant
 from koopctl.errors import DataError, UnknownNameError
 from koopctl.loop import Controller, check_law_dt
 from koopctl.metrics import Yardstick
 from koopctl.models.base import Model
 from koopctl.models.edmdc import EDMDc
+from koopctl.models.remembering import Remembering
 from koopctl.rows import Row, summarise
 from koopctl.runs import run_all
 from koopctl.task import Task
@@ -45,6 +47,7 @@ class Comparison:
         models: The learnt model of each law that has one.
         jobs: Runs made at the same time; more than one share the cores, which lengthens their latencies.
         notes: What a reader must know to judge the table.
+        held_out: Episodes that no model was fitted to, where models are compared.
     """
 
     env: str
@@ -57,6 +60,7 @@ class Comparison:
     models: Mapping[str, Model]
     jobs: int
     notes: tuple[str, ...]
+    held_out: Rollouts | None = None
 
     def __getitem__(self, name: str) -> Row:
         """Return the row of a law."""
@@ -109,11 +113,12 @@ class Comparison:
         Args:
             folder: Where to write `report.html`; made when missing.
             models: Models to show, by name; the laws' own by default.
-            held_out: Episodes no model was fitted to; with them the page shows prediction errors.
+            held_out: Episodes no model was fitted to; with them the page shows prediction errors. By default those that
+                models were compared on.
         """
         from koopctl.report import write_report
 
-        return write_report(self, folder, models=models, held_out=held_out)
+        return write_report(self, folder, models=models, held_out=self.held_out if held_out is None else held_out)
 
 
 def compare(
@@ -148,11 +153,12 @@ def compare(
     Raises:
         EnvironmentUnsupportedError: The environment is unknown or discrete.
         SamplingTimeError: A law was made for another sampling time.
-        DataError: There are no laws or seeds, no task can be found, or the task does not fit the plant.
+        DataError: There are no laws, seeds or steps, no task can be found, or the task does not fit the plant.
         UnknownNameError: `knows` speaks of a law that is not compared.
     """
-    chosen = _check(laws, seeds, jobs, knows or {})
-    plant = _look_at(env, laws, dt)
+    _check(laws, knows or {})
+    chosen = check_runs(seeds, jobs, steps)
+    plant = look_at(env, laws, dt)
     wanted = task if task is not None else _task_of(plant, laws)
     shown = sys.stderr.isatty() if progress is None else progress
     results = run_all(env, laws, chosen, jobs=jobs, steps=steps, dt=dt, shown=shown)
@@ -169,25 +175,49 @@ def compare(
     )
 
 
-def _check(
-    laws: Mapping[str, Controller], seeds: Iterable[int], jobs: int, knows: Mapping[str, str]
-) -> tuple[int, ...]:
+def _check(laws: Mapping[str, Controller], knows: Mapping[str, str]) -> None:
     if not isinstance(laws, Mapping) or not laws:
         raise DataError("there are no laws to compare; give them by name, e.g. {'mpc': law, 'lqr': other}.")
     for name in knows:
         if name not in laws:
             raise UnknownNameError("law in knows", name, tuple(laws))
+
+
+def check_runs(seeds: Iterable[int], jobs: int, steps: int | None) -> tuple[int, ...]:
+    """Return the seeds, after refusing what no comparison can be run with.
+
+    Args:
+        seeds: Seeds of the environment's resets.
+        jobs: Worker processes; -1 takes every core.
+        steps: Most steps a run, None until the environment ends.
+
+    Raises:
+        DataError: There are no seeds, one is negative or given twice, there are no jobs, or no steps.
+    """
     chosen = tuple(seeds)
     whole = all(isinstance(seed, int | np.integer) and seed >= 0 for seed in chosen)
     if not chosen or not whole or len(set(chosen)) < len(chosen):
         raise DataError(f"seeds are {list(chosen)}; give whole numbers >= 0, each once, e.g. range(100, 110).")
     if not isinstance(jobs, int | np.integer) or jobs == 0:
         raise DataError(f"jobs is {jobs!r}; it must be a whole number >= 1, or -1 for every core.")
+    if steps is not None:
+        as_whole("steps", steps, 1)
     return tuple(int(seed) for seed in chosen)
 
 
-def _look_at(env: EnvSource, laws: Mapping[str, Controller], dt: float | None) -> Plant:
-    """Return the plant (its environment closed) after checking that every law may run on it."""
+def look_at(env: EnvSource, laws: Mapping[str, Controller], dt: float | None) -> Plant:
+    """Return the plant (its environment closed) after checking that every law may run on it.
+
+    Args:
+        env: An id, an EnvSpec, or a function that makes an environment.
+        laws: The controllers by name; there may be none yet.
+        dt: Sampling time [s] of an environment that does not say it.
+
+    Raises:
+        EnvironmentUnsupportedError: The environment is unknown or discrete.
+        DataError: The sampling time is not positive.
+        SamplingTimeError: A law was made for another sampling time.
+    """
     made = make_env(env)
     try:
         plant = open_plant(made, dt)
@@ -242,6 +272,9 @@ def _knowledge(law: Controller) -> str:
     model = _model_of(law)
     if model is None:
         return "not stated"
+    if isinstance(model, Remembering):
+        units = model.window_.nx - model.window_.nq
+        return f"learnt: {type(model).__name__}, {units} hidden states, made of {model.delays} samples"
     if isinstance(model, EDMDc):
         features, more = model.lift_.n_out, [f"{model.inputs} inputs"]
     else:

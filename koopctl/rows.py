@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from koopctl.learnt import Learnt
 from koopctl.metrics import Interval, RunMetrics, Yardstick, bootstrap, latencies, measure
 from koopctl.runs import Failure
 from koopctl.trajectory import Trajectory
@@ -30,6 +31,7 @@ class Row:
         rungs: How often each rung of the law's ladder was used, over all runs; empty for laws that do not say.
         latency_p50: Median time of a call [ms].
         latency_p99: Its 99th percentile [ms].
+        learnt: Time and errors of the fit of its model, where models are compared.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Row:
     rungs: Counter[str]
     latency_p50: float
     latency_p99: float
+    learnt: Learnt | None = None
 
     def interval(self, field: str) -> Interval:
         """Return mean and interval of a field of `RunMetrics` over the runs, e.g. `row.interval("cost")`."""
@@ -90,6 +93,8 @@ class Row:
             "runs": [dataclasses.asdict(run) for run in self.measured],
             "failures": [dataclasses.asdict(failure) for failure in self.failures],
         }
+        if self.learnt is not None:
+            described["learnt"] = dataclasses.asdict(self.learnt)
         plain: dict[str, Any] = _plain(described)
         return plain
 

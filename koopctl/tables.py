@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from koopctl.metrics import Interval
@@ -43,6 +43,7 @@ def columns(comparison: Comparison) -> list[Column]:
         Column("cost", "cost = the task's cost a step", lambda row: interval(row.cost)),
         Column("settled [s]", "settled = time until the run stays at the target (runs that do)", _settled),
     ]
+    shown += _of_learning(rows)
     lengths = {run.steps for row in rows for run in row.measured}
     if len(lengths) > 1:
         shown.append(Column("steps", "steps survived", lambda row: interval(row.interval("steps"))))
@@ -63,6 +64,30 @@ def columns(comparison: Comparison) -> list[Column]:
         Column("knows", "knows = what the law knew about the plant", lambda row: row.knows, words=True),
     ]
     return shown
+
+
+def _of_learning(rows: Sequence[Row]) -> list[Column]:
+    """Return the columns on how the models were learnt, where that was measured."""
+    horizons = sorted({row.learnt.horizon for row in rows if row.learnt is not None})
+    if not horizons:
+        return []
+    many = " and ".join(map(str, horizons))
+    meaning = f"held-out = error of predictions after 1 step / {many} steps, as a share of the spread"
+    return [
+        Column("trained [s]", "trained = time of the fit (until the network that was kept)", _trained),
+        Column("held-out", meaning, _held_out),
+    ]
+
+
+def _trained(row: Row) -> str:
+    if row.learnt is None:
+        return "-"
+    seconds, best = row.learnt.seconds, row.learnt.until_best
+    return f"{number(seconds)} ({number(best)})" if best < seconds else number(seconds)
+
+
+def _held_out(row: Row) -> str:
+    return "-" if row.learnt is None else f"{number(row.learnt.one_step)} / {number(row.learnt.ahead)}"
 
 
 def rungs(row: Row) -> str:

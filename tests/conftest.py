@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import mmap
 import os
+from pathlib import Path
 
 # One thread a process: the suite compares bytes and timings, and its matrices are too small to share.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -10,6 +13,23 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["MUJOCO_GL"] = "egl"
 
+
+def _compile_plainly() -> None:
+    """Let XLA compile fast code slowly no more: networks here are tiny, compiling them is nearly all they take.
+
+    An XLA that does not know a flag ends the process, so that its library is asked for their names first.
+    """
+    flags, spec = ("xla_backend_optimization_level=0", "xla_cpu_use_fusion_emitters=false"), None
+    if "XLA_FLAGS" not in os.environ:  # set by a caller, or by the process that this one works for
+        spec = importlib.util.find_spec("jaxlib")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        library = max((path for path in Path(folder).iterdir() if path.is_file()), key=lambda path: path.stat().st_size)
+        with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as held:
+            known = [flag for flag in flags if held.find(flag.partition("=")[0].encode()) >= 0]
+        os.environ["XLA_FLAGS"] = " ".join(f"--{flag}" for flag in known)
+
+
+_compile_plainly()
 
 from collections.abc import Callable  # noqa: E402  numpy must come after the settings above
 

@@ -136,6 +136,7 @@ def test_a_corrected_model_is_not_told_again_to_give_the_controller():
 
 
 # ---------------------------------------------------------------------- what the controller is worth
+@pytest.mark.slow
 def test_least_squares_is_biased_and_instruments_are_consistent():
     """Medians over seeds: the bias stays with four times the data, the corrected error halves as chance does."""
     errors = {}

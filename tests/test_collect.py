@@ -190,7 +190,10 @@ def test_a_vector_environment_records_what_single_ones_do(mode):
     envs.close()
 
 
-@pytest.mark.parametrize("kind", [SyncVectorEnv, AsyncVectorEnv])
+# Spawned, not forked: other tests of the same process may have started JAX, which has threads of its own.
+@pytest.mark.parametrize(
+    "kind", [SyncVectorEnv, functools.partial(AsyncVectorEnv, context="spawn")], ids=["sync", "async"]
+)
 def test_vector_pendulums_obey_the_pendulums_equation(kind):
     """Time limits shorter than the recording: ends are truncations, and still no transition spans a reset."""
     makers = [lambda: gymnasium.make("Pendulum-v1", max_episode_steps=12)] * 3

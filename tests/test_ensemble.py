@@ -215,7 +215,7 @@ def test_files_that_are_none_are_refused(tmp_path):
     path = ensemble(data, SampledRNN(5), 2).save(tmp_path / "ensemble")
     _, header, arrays = read_archive(path)
     header["members"][1]["type"] = "Oracle"
-    with pytest.raises(FileFormatError, match="type Oracle, known are EDMDc, SampledRNN"):
+    with pytest.raises(FileFormatError, match="type Oracle, known are EDMDc, EchoState, SampledRNN, "):
         Ensemble.load(write_archive(path, "ensemble", header, arrays))
     own = ensemble(data, EDMDc(Function(np.sin)), 2, "episodes")
     with pytest.raises(DataError):

@@ -26,6 +26,7 @@ few = settings(max_examples=25, deadline=None)
 KINDS = {
     "tanh": SampledRNN(25),
     "relu": SampledRNN(25, activation="relu", sampling="uniform"),
+    "random": SampledRNN(25, sampling="random"),
     "delays": SampledRNN(25, delays=2),
     "plain": SampledRNN(25, delays=1, manifold=False),
     "linear": EDMDc(SampledFeatures(15)),

@@ -211,7 +211,7 @@ def test_a_grid_is_checked(grid, error, said):
 
 def test_when_nothing_works_the_reasons_are_told():
     """Each of them once."""
-    with pytest.raises(DataError, match=r"rolled out: activation='sine'.* uniform; n_features is 0; it .* >= 1\.$"):
+    with pytest.raises(DataError, match=r"rolled out: activation='sine'.* random; n_features is 0; it .* >= 1\.$"):
         models = [kc.SampledRNN(0), kc.SampledRNN(0, delays=1), kc.SampledRNN(activation="sine")]
         quiet({"ridge": [1.0, 1e-3]}).run(oscillator(), models)
     with pytest.raises(DataError, match="no models to try"):

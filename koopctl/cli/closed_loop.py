@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from koopctl.cli.contest import Contest
 from koopctl.cli.files import Target, read, read_task, writable
+from koopctl.cli.kinds import NAMES
 from koopctl.cli.output import Json, Output
 
 if TYPE_CHECKING:
@@ -70,29 +72,71 @@ def simulate(
 
 def compare(
     env: Env,
-    laws: Annotated[list[str], typer.Argument(help="NAME=FILE for each law; without a name it is the file's.")],
+    laws: Annotated[
+        list[str] | None,
+        typer.Argument(help="NAME=FILE for each law; without a name it is the file's. None with --models."),
+    ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,NAME,..",
+            help=f"Kinds of models to fit to the same data and put under the same controller: {NAMES}.",
+        ),
+    ] = None,
     seeds: Annotated[str, typer.Option(help="100:110 (without 110), or 3,5,8, or one.")] = "0:10",
     jobs: Annotated[int, typer.Option(help="Worker processes; -1 takes every core.")] = 1,
     task: Annotated[Path | None, typer.Option(help="Task as JSON to judge by; by default that of the laws.")] = None,
     steps: Steps = None,
     dt: Dt = None,
     report: Annotated[Path | None, typer.Option(help="Folder for an HTML report and its numbers.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="--models: recorded motion to fit to; by default some is recorded here.")
+    ] = None,
+    episodes: Annotated[int | None, typer.Option(min=1, help="--models: episodes to record; 100 by default.")] = None,
+    episode_steps: Annotated[
+        int | None, typer.Option(min=1, help="--models: most transitions of an episode; 60 by default.")
+    ] = None,
+    held_out: Annotated[
+        float | None, typer.Option(help="--models: share of the episodes kept from all fits; 0.2 by default.")
+    ] = None,
+    n_features: Annotated[
+        int | None, typer.Option(help="--models: hidden units or features of those that have them.")
+    ] = None,
+    hidden: Annotated[int | None, typer.Option(help="--models: hidden units of trained networks.")] = None,
+    washout: Annotated[
+        int | None, typer.Option(help="--models: samples that networks with a memory are shown; 20 by default.")
+    ] = None,
+    train_steps: Annotated[
+        int | None, typer.Option(help="--models: steps of gradient descent, at most; 3000 by default.")
+    ] = None,
+    train_horizon: Annotated[
+        int | None, typer.Option(help="--models: steps that trained networks predict in training; 30 by default.")
+    ] = None,
+    random_state: Annotated[
+        int | None, typer.Option(help="--models: seed of the motion to record and of every model; 0 by default.")
+    ] = None,
     progress: Annotated[
         bool | None, typer.Option("--progress/--no-progress", help="Bar on stderr; by default only in a terminal.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run laws on the same seeds of the real environment, side by side."""
-    from koopctl.comparison import compare as run_all
-
+    """Run laws on the same seeds of the real environment, side by side; or models, each under the same controller."""
     say = Output(as_json)
     numbers = _seeds(seeds)
-    files = _named(laws)
-    wanted = None if task is None else read_task(task)
-    controllers = {name: _law(path) for name, path in files.items()}
-    comparison = run_all(env, controllers, numbers, jobs=jobs, task=wanted, steps=steps, dt=dt, progress=progress)
-    say.console().print(comparison.table())
-    say.notes(comparison.notes)
+    sizes = {"n_features": n_features, "hidden": hidden, "washout": washout, "steps": train_steps}
+    sizes["horizon"] = train_horizon
+    contest = Contest(models, data, episodes, episode_steps, held_out, random_state, sizes)
+    contest.check(laws)
+    files = _named(laws or ())
+    shared: dict[str, Any] = {"jobs": jobs, "task": task and read_task(task), "steps": steps, "dt": dt}
+    if models is not None:
+        comparison = contest.run(env, numbers, progress, shared)
+    else:
+        from koopctl.comparison import compare as run_all
+
+        controllers = {name: _law(path) for name, path in files.items()}
+        comparison = run_all(env, controllers, numbers, progress=progress, **shared)
+    say.console().print(comparison.table())  # the notes are in its caption
     page = None
     if report is not None:
         with say.working("drawing the report"):

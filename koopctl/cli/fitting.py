@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from koopctl.cli.files import Picture, Target, draw, picture, read, writable
-from koopctl.cli.modelling import Activation, Inputs, LiftKind, ModelKind, Sampling, Solver, Wanted, described
+from koopctl.cli.kinds import NAMES, SAMPLED_RNN, known_kind
+from koopctl.cli.modelling import Activation, Inputs, LiftKind, Sampling, Solver, Wanted, described
 from koopctl.cli.output import Json, Output
 from koopctl.cli.scoring import Scores
 from koopctl.cli.searching import check_not_searched, outcome, search_of
@@ -24,12 +26,19 @@ if TYPE_CHECKING:
 def fit(
     data: Annotated[Path, typer.Argument(help="Recorded motion, written by collect or import.")],
     output: Target,
-    model: Annotated[ModelKind, typer.Option(help="Kind of model.")] = ModelKind.SAMPLED_RNN,
+    model: Annotated[
+        str, typer.Option(metavar="NAME", callback=known_kind, help=f"Kind of model: {NAMES}.")
+    ] = SAMPLED_RNN,
     n_features: Annotated[
         int | None,
-        typer.Option(help="Hidden units, features or centres; by default 300, and 100 in a lift of edmdc."),
+        typer.Option(
+            help="Hidden units, features, centres or units of a reservoir; by default 300 in a network, else 100."
+        ),
     ] = None,
-    delays: Annotated[int, typer.Option(help="Older observations and inputs in the state.")] = 0,
+    delays: Annotated[
+        int | None,
+        typer.Option(help="Older observations and inputs in the state; 0 by default, 5 in sampled-rnn-p."),
+    ] = None,
     ridge: Annotated[float | None, typer.Option(help="Penalty of the least squares; 1e-10 by default.")] = None,
     inputs: Annotated[Inputs | None, typer.Option(help="How the input enters edmdc; linear by default.")] = None,
     lift: Annotated[
@@ -42,22 +51,49 @@ def fit(
     ] = None,
     degree: Annotated[int | None, typer.Option(help="Highest degree of --lift polynomial; 2 by default.")] = None,
     horizon: Annotated[
-        int | None, typer.Option(min=1, help="Steps over which edmdc's linear recursion is fitted; 1 by default.")
+        int | None,
+        typer.Option(
+            min=1, help="Steps over which edmdc's recursion (1 by default) or a trained network (30) is fitted."
+        ),
     ] = None,
     spectral_radius: Annotated[
-        float | None, typer.Option(help="Largest modulus the eigenvalues of edmdc's A may have.")
+        float | None,
+        typer.Option(help="Largest modulus the eigenvalues of edmdc's A may have; that of an echo-state's reservoir."),
     ] = None,
+    leak: Annotated[
+        float | None, typer.Option(help="Share of an echo-state's units that each step renews; 1 by default.")
+    ] = None,
+    input_scaling: Annotated[
+        float | None, typer.Option(help="Largest input weight of an echo-state; 0.1 by default.")
+    ] = None,
+    hidden: Annotated[
+        int | None, typer.Option(help="Hidden units of a network trained by gradient descent; 32 by default.")
+    ] = None,
+    washout: Annotated[
+        int | None,
+        typer.Option(help="Samples a trained network or an echo-state is shown before it predicts; 20 by default."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of gradient descent, at most; 3000 by default.")] = None,
     solver: Annotated[
-        Solver, typer.Option(help="Normal equations, QR of the data, or a second pass only where it is needed.")
-    ] = Solver.AUTO,
+        Solver | None,
+        typer.Option(help="Normal equations, QR of the data, or by default (auto) a second pass where it is needed."),
+    ] = None,
     sampling: Annotated[
-        Sampling | None, typer.Option(help="How pairs of data points are drawn; gradient by default.")
+        Sampling | None,
+        typer.Option(help="Hidden units through pairs of data points (gradient, the default, or uniform) or random."),
     ] = None,
     activation: Annotated[
         Activation | None, typer.Option(help="Nonlinearity of sampled hidden units; tanh by default.")
     ] = None,
+    steepness: Annotated[
+        float | None, typer.Option(help="Factor on the weights of hidden units; 1 by default, 0.7 for smooth motion.")
+    ] = None,
+    scatter: Annotated[
+        float | None,
+        typer.Option(help="Largest bias added to a sampled unit; 0 by default, 1 for smooth motion without noise."),
+    ] = None,
     manifold: Annotated[bool, typer.Option(help="Detect angles behind cos and sin, and dependent columns.")] = True,
-    random_state: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
+    random_state: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     search: Annotated[
         list[str] | None,
         typer.Option(
@@ -92,10 +128,19 @@ def fit(
     """
     say = Output(as_json)
     target, drawing = writable(output, data, feedback), picture(plot)
-    shared = {"delays": delays, "ridge": ridge, "solver": solver, "manifold": manifold}
-    recursion = {"inputs": inputs, "horizon": horizon, "spectral_radius": spectral_radius}
-    drawn = {"sampling": sampling, "activation": activation}
-    wanted = Wanted(model, tuple(lift or ()), random_state, shared, recursion, drawn, n_features, degree)
+    options: dict[str, Any] = {
+        "delays": delays,
+        "ridge": ridge,
+        "solver": solver,
+        "manifold": manifold,
+        "n_features": n_features,
+    }
+    options |= {"inputs": inputs, "horizon": horizon, "spectral_radius": spectral_radius, "degree": degree}
+    options |= {"sampling": sampling, "activation": activation, "leak": leak, "input_scaling": input_scaling}
+    options |= {"steepness": steepness, "scatter": scatter}
+    options |= {"hidden": hidden, "washout": washout, "steps": steps}
+    shown = search is None and (sys.stderr.isatty() if progress is None else progress)
+    wanted = Wanted(model, tuple(lift or ()), random_state, options, shown)
     unfitted, plan = wanted.unfitted(), search_of(search, search_horizon, search_linear, progress)
     check_not_searched(plan, ridge)
     _learn(say, data, target, drawing, unfitted, plan, feedback, held_out, score_horizon)
@@ -115,10 +160,13 @@ def _learn(
     from koopctl.controllers.law import Law
     from koopctl.data.rollouts import Rollouts
     from koopctl.identify.fitting import fit as learn
+    from koopctl.identify.trained import training_of
 
     law = None if feedback is None else read(feedback, Law, "a law", "design")  # type: ignore[type-abstract]
     train, test = _split(read(data, Rollouts, "recorded motion", "collect", "import"), held_out)
-    with say.working("fitting") if plan is None or not plan.progress else nullcontext():
+    trained = training_of(unfitted)  # draws a bar of its own
+    quiet = trained is not None and trained.progress if plan is None else plan.progress
+    with nullcontext() if quiet else say.working("fitting"):
         start = time.perf_counter()
         fitted = learn(train, unfitted, search=plan, feedback=law)
         seconds = time.perf_counter() - start

@@ -15,6 +15,8 @@ _BENCHES = {
     "closed-loop": "koopctl.bench.closed_loop",
     "identification": "koopctl.bench.identification",
     "mpc": "koopctl.bench.mpc",
+    "paper": "koopctl.bench.paper",
+    "recurrent": "koopctl.bench.recurrent",
 }
 
 

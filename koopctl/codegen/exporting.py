@@ -10,6 +10,7 @@ from koopctl.codegen.sources import sources
 from koopctl.controllers.law import Law
 from koopctl.controllers.lqr import LQR
 from koopctl.errors import DesignError
+from koopctl.models.remembering import Remembering
 
 _TOLERANCE = 1e-9
 
@@ -76,6 +77,9 @@ def _exportable(law: Law) -> Law:
         raise DesignError(f"a lifted LQR cannot be written as C: {remedy}.")
     if law.observer is not None:
         raise DesignError(f"a law with an observer cannot be written as C: {remedy}; leave the observer out.")
+    if isinstance(law.model, Remembering):
+        kind = type(law.model).__name__
+        raise DesignError(f"{kind} needs its network to make a state of samples: {remedy}, of SampledRNN or EDMDc.")
     delays = law.model.window_.delays
     if delays:
         raise DesignError(f"the model has {delays} delays: {remedy} after a fit with delays=0.")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 import numpy as np
 
-from koopctl.arrays import Array, as_whole
+from koopctl.arrays import Array, as_whole, is_finite
 from koopctl.errors import DataError
 from koopctl.features.blocked import BlockedLift
 from koopctl.features.pool import POOL
 from koopctl.features.pool import stable_order as stable_order
 
+Sampling = Literal["gradient", "uniform", "random"]
+
 # A unit is -1/2 at one point of its pair and +1/2 at the other (tanh), or 0 and 1 (ReLU).
 _SCALES = {"tanh": (np.log(3.0), np.log(3.0) / 2), "relu": (1.0, 0.0)}
+_SLOPE, _SHIFT = 0.5, 1.0  # of random units: deviation of what excites one, and the largest bias
 _CANDIDATES = 10  # pairs looked at for each unit kept
 _ZERO = np.array(0.0)  # as an array: a ufunc takes it in half the time of a Python float
 _MANY = 1000  # elements from which on tanh by way of exp is the faster one
@@ -27,6 +30,15 @@ class SampledFeatures(BlockedLift):
     proportional to the steepness |f(b) - f(a)| / |b - a| of what is learnt, or uniformly. Which points are drawn
     depends on their values and the seed, not on their order in the file.
 
+    Units that are flatter than that, and that do not all turn between the points of their pair, span smooth motion
+    better: `steepness` scales :math:`v`, and `scatter` is the largest bias added at random. With 0.7 and 1
+    predictions of simulated oscillators and attractors have mostly a tenth to a hundredth of the squared error; noise
+    leaves little of that.
+
+    "random" looks at no data: weights are standard normal over 2 sqrt(nw), so that coordinates of unit variance excite
+    a unit with a deviation of 1/2, and biases uniform within +-1. With the outer layer by least squares that is an
+    extreme learning machine (Huang, Zhu and Siew, Neurocomputing 70, 2006).
+
     Attributes:
         weights_: (nw, nf).
         biases_: (nf,).
@@ -35,46 +47,68 @@ class SampledFeatures(BlockedLift):
     def __init__(
         self,
         n_features: int = 300,
-        sampling: Literal["gradient", "uniform"] = "gradient",
+        sampling: Sampling = "gradient",
         activation: Literal["tanh", "relu"] = "tanh",
         random_state: int = 0,
+        steepness: float = 1.0,
+        scatter: float = 0.0,
     ) -> None:
         """Set the parameters.
 
         Args:
             n_features: Number of hidden units nf.
-            sampling: How pairs are drawn.
+            sampling: How pairs are drawn, "gradient" or "uniform"; "random" draws weights without any.
             activation: The nonlinearity.
             random_state: Seed; the same seed and data give the same bytes.
+            steepness: Factor on all weights.
+            scatter: Largest bias added to that of a pair, which is the bias of a unit that turns half-way (tanh).
         """
         self.n_features = n_features
         self.sampling = sampling
         self.activation = activation
         self.random_state = random_state
+        self.steepness = steepness
+        self.scatter = scatter
 
     def fit(self, W: Array, F: Array) -> Self:
         """Sample the layer from W (n, nw) and targets F (n, m).
 
         Raises:
-            DataError: A parameter has an unknown value, or fewer than two distinct points exist.
+            DataError: A parameter has an unknown value, or there are no two distinct points to make a pair of.
         """
-        if self.activation not in _SCALES or self.sampling not in ("gradient", "uniform"):
-            raise DataError(
-                f"activation={self.activation!r}, sampling={self.sampling!r}: "
-                f"activation is one of {', '.join(_SCALES)}, sampling one of gradient, uniform."
-            )
-        as_whole("n_features", self.n_features, 1)
-        as_whole("random_state", self.random_state, 0)
+        self._check_parameters()
         rng = np.random.default_rng(self.random_state)
         W, F = self._adopt(W, F)
+        if self.sampling == "random":
+            slope = self.steepness * _SLOPE / np.sqrt(max(W.shape[1], 1))
+            self.weights_ = rng.normal(size=(W.shape[1], self.n_features)) * slope
+            self.biases_ = rng.uniform(-_SHIFT, _SHIFT, self.n_features)
+            return self
         pool = stable_order(W, F, rng)[:POOL]
         first, second = self._pairs(W[pool], F[pool], rng)
         a, step = W[pool[first]], W[pool[second]] - W[pool[first]]
-        s1, s2 = _SCALES[self.activation]
+        s1, s2 = (self.steepness * scale for scale in _SCALES[self.activation])
         directions = s1 * step / np.einsum("ij,ij->i", step, step)[:, None]
         self.weights_ = np.ascontiguousarray(directions.T)
         self.biases_ = -np.einsum("ij,ij->i", directions, a) - s2
+        if self.scatter > 0.0:
+            self.biases_ += rng.uniform(-self.scatter, self.scatter, self.n_features)
         return self
+
+    def _check_parameters(self) -> None:
+        if self.activation not in _SCALES or self.sampling not in get_args(Sampling):
+            raise DataError(
+                f"activation={self.activation!r}, sampling={self.sampling!r}: activation is one of "
+                f"{', '.join(_SCALES)}, sampling one of {', '.join(get_args(Sampling))}."
+            )
+        as_whole("n_features", self.n_features, 1)
+        as_whole("random_state", self.random_state, 0)
+        if not (is_finite(self.steepness) and self.steepness > 0.0):
+            raise DataError(f"steepness is {self.steepness!r}; it is a positive number, 1 for units as published.")
+        if not (is_finite(self.scatter) and self.scatter >= 0.0):
+            raise DataError(f"scatter is {self.scatter!r}; it is 0 or the largest bias added to a unit.")
+        if self.sampling == "random" and self.scatter > 0.0:
+            raise DataError('scatter moves units that have a place; with sampling="random" leave it at 0.')
 
     @property
     def n_out(self) -> int:

@@ -14,6 +14,8 @@ from koopctl.data.rollouts import Rollouts
 from koopctl.errors import DataError
 from koopctl.models.base import Model
 from koopctl.models.blocks import ahead, blocks
+from koopctl.models.echo_state import EchoState
+from koopctl.models.readout import Readout
 from koopctl.regression.gram import Gram
 from koopctl.regression.stretches import Stretches
 from koopctl.regression.triangle import Triangle
@@ -24,7 +26,7 @@ _FEWEST = 5  # with less there are hardly different resamples
 _MEMORY = 2**30  # bytes their sums may take
 
 _M = TypeVar("_M", bound=Model)
-Accumulator = Gram | Triangle | Whitened
+Accumulator = Gram | Triangle | Whitened | Readout
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Sums:
     """What a model learns from one group of episodes, its hidden layer given.
 
     Attributes:
-        learnt: Normal equations or a triangular factor, as the model itself uses.
+        learnt: Normal equations, a triangular factor or a readout's sums, as the model itself uses.
         stretches: Moments of stretches, where the model is fitted over a horizon and an episode is long enough.
     """
 
@@ -42,6 +44,8 @@ class Sums:
     @classmethod
     def of(cls, model: Model, part: Rollouts) -> Sums:
         """Go through some episodes once, block by block."""
+        if isinstance(model, EchoState):
+            return cls(model._taken(part, None)[0], None)
         learnt = model._learnt_.emptied()
         for _, (Phi, Y) in ahead(model._regressed, blocks(model.window_, part)):
             learnt.add(Phi, Y)
@@ -80,7 +84,10 @@ def resampled(model: _M, sums: Sequence[Sums], counts: Sequence[int] | np.ndarra
     member._learnt_ = _mixed([group.learnt for group in sums], weights)
     if hasattr(model, "_stretches_"):
         member._stretches_ = _mixed_stretches([group.stretches for group in sums], np.asarray(counts))
-    member._adopt(member._learnt_.solve(model.ridge))
+    if isinstance(model, EchoState):
+        member.solve()
+    else:
+        member._adopt(member._learnt_.solve(model.ridge))
     for name in ("_learnt_", "_stretches_", "_recursive_"):
         member.__dict__.pop(name, None)
     return member

@@ -15,6 +15,7 @@ from koopctl.errors import DataError
 from koopctl.identify.instruments import Loop, Simulated
 from koopctl.models.base import Model
 from koopctl.models.feedback_signs import multiple_correlation, unexplained
+from koopctl.models.learner import Learner
 from koopctl.regression.solution import INSTRUMENTAL
 
 _M = TypeVar("_M", bound=Model)
@@ -51,13 +52,12 @@ def refine_closed_loop(model: _M, data: Rollouts, feedback: Callable[..., Any], 
         The model; it holds no sums to learn on from, as those have the bias.
 
     Raises:
-        DataError: `feedback` returns something else, there is no excitation besides it, or the model's horizon is
-            not 1.
+        DataError: `feedback` returns something else, there is no excitation besides it, the model is not found by
+            least squares, or its horizon is not 1.
     """
+    check_corrigible(model)
     model.check_data(data)
     as_whole("rounds", rounds, 1)
-    if getattr(model, "horizon", 1) != 1:
-        raise DataError("feedback corrects one-step least squares; leave horizon=1.")
     loop = Loop(model, data, feedback)
     _check_excitation(model, loop)
     restart, simulated = _started(model, loop)
@@ -80,6 +80,19 @@ def refine_closed_loop(model: _M, data: Rollouts, feedback: Callable[..., Any], 
     else:
         _conclude(model, strength)
     return model
+
+
+def check_corrigible(model: Model) -> None:
+    """Raise a DataError unless a model, fitted or not, is of a kind that can be corrected."""
+    kind = type(model).__name__
+    if not isinstance(model, Learner):
+        raise DataError(
+            f"feedback corrects the least squares of SampledRNN and EDMDc; what {kind} remembers holds the noise of "
+            "all samples before, for which there is no instrument. Fit one of the two, with delays where the state is "
+            "not measured, or leave feedback out."
+        )
+    if model.horizon != 1:
+        raise DataError("feedback corrects one-step least squares; leave horizon=1.")
 
 
 def _conclude(model: Model, strength: _Strength) -> None:

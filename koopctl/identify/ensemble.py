@@ -18,8 +18,11 @@ from koopctl.features.sampled import SampledFeatures
 from koopctl.identify.bootstrap import Sums, episode_groups, resampled
 from koopctl.identify.model_files import model_from, prefixed, under
 from koopctl.identify.stacked import Stacked
+from koopctl.identify.trained import check_separate, reseeded, training_of
 from koopctl.models.base import Model
+from koopctl.models.echo_state import EchoState
 from koopctl.models.edmdc import EDMDc
+from koopctl.models.learner import Learner
 
 Over = Literal["layers", "episodes"]
 
@@ -137,11 +140,12 @@ class Ensemble:
 def ensemble(data: Rollouts, model: Model, n_members: int = 10, over: Over = "layers", seed: int = 0) -> Ensemble:
     """Fit several models to the same motion, so that their spread tells where it says little.
 
-    Over layers, every member draws hidden units of its own: what the random layer decides. Over episodes, all share
-    the hidden layer of the model fitted to everything, and each is the least squares of episodes drawn with
-    replacement (Efron, Ann. Statist. 1979, by episodes because samples of one depend on each other): what the data
-    decides. The second goes through the data twice, keeps one accumulator for each of at most 20 groups of episodes
-    and then solves once a member; the first costs a fit a member, and the first of its members is `model` itself.
+    Over layers, every member draws hidden units of its own, or is trained from other weights: what chance decides. Over
+    episodes, all share the hidden layer of the model fitted to everything, and each is the least squares of episodes
+    drawn with replacement (Efron, Ann. Statist. 1979, by episodes because samples of one depend on each other): what
+    the data decides. The second goes through the data twice, keeps one accumulator for each of at most 20 groups of
+    episodes and then solves once a member; the first costs a fit a member, and the first of its members is `model`
+    itself.
 
     Args:
         data: Recorded motion.
@@ -151,8 +155,8 @@ def ensemble(data: Rollouts, model: Model, n_members: int = 10, over: Over = "la
         seed: Seed of the layers' seeds, or of the resampling.
 
     Raises:
-        DataError: The data cannot carry the model, holds too few episodes to resample, or the model has no random
-            layer to vary.
+        DataError: The data cannot carry the model, holds too few episodes to resample, the model has no random layer
+            to vary, or no outer layer to fit again.
     """
     as_whole("n_members", n_members, 2)
     rng = np.random.default_rng(as_whole("seed", seed, 0))
@@ -164,6 +168,11 @@ def ensemble(data: Rollouts, model: Model, n_members: int = 10, over: Over = "la
     if over == "layers":
         members = _over_layers(whole, model, n_members, rng)
         return Ensemble(members[0], members, over)
+    if not isinstance(model, Learner | EchoState):
+        raise DataError(
+            f"over='episodes' fits the outer layer anew to resampled episodes, the rest given; {type(model).__name__} "
+            "is trained as a whole, and copies of one episode would be learnt from and held out. Use over='layers'."
+        )
     fitted: Model = clone(model).fit(whole)
     sums = [Sums.of(fitted, part) for part in episode_groups(fitted, whole, rng)]
     counts = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=n_members)
@@ -171,18 +180,23 @@ def ensemble(data: Rollouts, model: Model, n_members: int = 10, over: Over = "la
 
 
 def _over_layers(data: Rollouts, model: Model, n_members: int, rng: np.random.Generator) -> list[Model]:
+    check_separate([model])
+    training = training_of(model)
+    if training is not None:
+        seeds = [seed for seed in rng.choice(2**31, n_members, replace=False).tolist() if seed != training.seed]
+        return [reseeded(model, seed).fit(data) for seed in [training.seed, *seeds][:n_members]]
     template: Model = clone(model)
     if isinstance(template, EDMDc) and template.lift is None:
         template.set_params(lift=SampledFeatures(100))  # what None stands for, with its seed in reach
     params = template.get_params()
-    seeds = [name for name in params if name.split("__")[-1] == "random_state"]
-    if not seeds:
+    drawn = [name for name in params if name.split("__")[-1] == "random_state"]
+    if not drawn:
         raise DataError(f"{template!r} has no random layer, so all members would be the same; use over='episodes'.")
     members = [template.fit(data)]
-    taken = {params[name] for name in seeds}
+    taken = {params[name] for name in drawn}
     while len(members) < n_members:
-        fresh = rng.integers(2**31, size=len(seeds))
+        fresh = rng.integers(2**31, size=len(drawn))
         if taken.isdisjoint(fresh.tolist()):
             taken |= set(fresh.tolist())
-            members.append(clone(template).set_params(**dict(zip(seeds, fresh.tolist(), strict=True))).fit(data))
+            members.append(clone(template).set_params(**dict(zip(drawn, fresh.tolist(), strict=True))).fit(data))
     return members

@@ -78,8 +78,8 @@ def fit(
     for template in templates:
         if not isinstance(template, Model):
             raise DataError(f"model is {template!r}; fit(data, model) takes an unfitted model such as SampledRNN(300).")
-    if feedback is not None and sample_weight is not None:
-        raise DataError("the correction for feedback knows no sample weights; leave one of the two out.")
+    if feedback is not None:
+        _check_corrigible(templates, sample_weight)
     if search is None:
         if len(templates) != 1:
             raise DataError(f"{len(templates)} models were given; one is fitted, search='auto' chooses among several.")
@@ -87,6 +87,16 @@ def fit(
     else:
         fitted = _searched(data, templates, search, sample_weight)
     return fitted if feedback is None else _corrected(fitted, data, feedback)
+
+
+def _check_corrigible(templates: list[Model], sample_weight: Sequence[Any] | None) -> None:
+    """Refuse before anything is fitted what could not be corrected for feedback afterwards."""
+    if sample_weight is not None:
+        raise DataError("the correction for feedback knows no sample weights; leave one of the two out.")
+    from koopctl.identify.closed_loop import check_corrigible
+
+    for template in templates:
+        check_corrigible(template)
 
 
 def _listed(model: Model | Sequence[Model]) -> list[Model]:

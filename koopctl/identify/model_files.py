@@ -6,11 +6,14 @@ from typing import Any
 
 from koopctl.arrays import Array
 from koopctl.errors import FileFormatError
+from koopctl.models import recurrent
 from koopctl.models.base import Model
+from koopctl.models.echo_state import EchoState
 from koopctl.models.edmdc import EDMDc
 from koopctl.models.sampled_rnn import SampledRNN
 
-MODELS: dict[str, type[Model]] = {"EDMDc": EDMDc, "SampledRNN": SampledRNN}
+MODELS: dict[str, type[Model]] = {"EDMDc": EDMDc, "EchoState": EchoState, "SampledRNN": SampledRNN}
+_TRAINED = tuple(recurrent.CELLS)  # imported only where a file holds one: they need JAX
 
 
 def model_from(header: dict[str, Any], arrays: dict[str, Array]) -> Model:
@@ -18,11 +21,15 @@ def model_from(header: dict[str, Any], arrays: dict[str, Array]) -> Model:
 
     Raises:
         FileFormatError: It is of a kind this koopctl does not know.
+        KoopctlError: It needs a package that is not installed.
     """
     name = header["type"]
-    if name not in MODELS:
-        raise FileFormatError(f"the file holds a model of type {name}, known are {', '.join(MODELS)}; upgrade koopctl.")
-    return MODELS[name](**header["params"]).unpack(header, arrays)
+    if name not in (*MODELS, *_TRAINED):
+        known = ", ".join((*MODELS, *_TRAINED))
+        raise FileFormatError(f"the file holds a model of type {name}, known are {known}; upgrade koopctl.")
+    kind = MODELS[name] if name in MODELS else getattr(recurrent, name)
+    model: Model = kind(**header["params"]).unpack(header, arrays)
+    return model
 
 
 def prefixed(prefix: str, arrays: dict[str, Array]) -> dict[str, Array]:

@@ -16,9 +16,12 @@ from koopctl.arrays import Array, as_whole, is_finite
 from koopctl.data.rollouts import Rollouts
 from koopctl.errors import DataError, KoopctlError, UnknownNameError
 from koopctl.features.sampled import SampledFeatures
+from koopctl.identify.trained import check_separate
 from koopctl.identify.trials import Trial, Trials
 from koopctl.models.base import Model
+from koopctl.models.echo_state import EchoState
 from koopctl.models.intake import Weights, check_weight, counted_parts
+from koopctl.models.learner import Learner
 from koopctl.models.probe import Probe
 from koopctl.models.scores import rms_errors
 from koopctl.progress import progress_bar
@@ -29,7 +32,9 @@ _STARTS = 200
 _SHARE = 5  # transitions a feature of the default widths needs
 _DEFAULT = 100  # features of EDMDc's own lift
 
-_Setting = tuple[Model, dict[str, Any], list[float]]
+_WIDTHS = ("n_features", "n_centers", "n_hidden")  # parameters that are a width, the lift's own among them
+
+_Setting = tuple[Model, dict[str, Any], list[float]]  # ridges: none for a model without
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,8 @@ class Search:
     def run(self, data: Rollouts, candidates: Model | Sequence[Model], sample_weight: Weights = None) -> Trials:
         """Try everything and return the trials, the best first.
 
-        One set of Gram matrices serves all values of ridge; everything else is fitted anew.
+        One set of Gram matrices serves all values of ridge; everything else is fitted anew. A network is trained anew
+        for each of its settings.
 
         Args:
             data: The recorded motion.
@@ -75,12 +81,13 @@ class Search:
         as_whole("horizon", self.horizon, 1)
         as_whole("seed", self.seed, 0)
         models = [candidates] if isinstance(candidates, Model) else list(candidates)
+        check_separate(models)
         train, weight, test = self._split(data, check_weight(data, sample_weight))
         settings = self._settings(models, train)
         most = _most_delays(settings, test, self.horizon)
         trials: list[Trial] = []
         shown = sys.stderr.isatty() if self.progress is None else self.progress
-        with progress_bar("searching", sum(len(ridges) for *_, ridges in settings), shown) as advance:
+        with progress_bar("searching", sum(max(len(ridges), 1) for *_, ridges in settings), shown) as advance:
             for model, params, ridges in settings:
                 judge = _Judge(test, self.horizon, self.relift, most)
                 for trial in _tried(model, params, ridges, train, weight, judge):
@@ -128,7 +135,8 @@ class Search:
             known = model.get_params()
             grid = dict(_default_grid(model, train)) if self.grid is None else dict(self.grid)
             grid = {name: values for name, values in grid.items() if name in known}
-            ridges = sorted((float(r) for r in grid.pop("ridge", [model.ridge])), reverse=True)
+            own = [known["ridge"]] if "ridge" in known else []
+            ridges = sorted((float(r) for r in grid.pop("ridge", own)), reverse=True)
             settings += [(model, dict(zip(grid, values, strict=True)), ridges) for values in product(*grid.values())]
         return settings
 
@@ -193,7 +201,7 @@ def _default_grid(model: Model, train: Rollouts) -> dict[str, Sequence[Any]]:
         return sorted({min(max(10, round(width * factor)), most) for factor in (1 / 3, 1, 3)})
 
     for name, value in params.items():
-        if name.split("__")[-1] in ("n_features", "n_centers") and isinstance(value, int | np.integer):
+        if name.split("__")[-1] in _WIDTHS and isinstance(value, int | np.integer):
             return grid | {name: widths(int(value))}
     if "lift" in params and params["lift"] is None:  # the default lift
         grid["lift"] = [SampledFeatures(width) for width in widths(_DEFAULT)]
@@ -204,8 +212,19 @@ def _most_delays(settings: list[_Setting], test: Rollouts, horizon: int) -> int:
     """Return the most delays of any candidate that leave half of the steps to judge."""
     longest = max(len(U) for U in test.U)
     most = longest - (min(horizon, longest) + 1) // 2
-    wanted = [params.get("delays", model.delays) for model, params, _ in settings]
+    wanted = [_delays(model, params) for model, params, _ in settings]
     return int(max((d for d in wanted if isinstance(d, int | np.integer) and 0 <= d <= most), default=0))
+
+
+def _delays(model: Model, params: dict[str, Any]) -> object:
+    """Return how many older samples a state of the model with these parameters is made of, None where that is unclear.
+
+    It may be a parameter itself, or depend on one, as with the washout of a network.
+    """
+    try:
+        return clone(model).set_params(**params).delays
+    except (KoopctlError, TypeError, AttributeError):
+        return None
 
 
 def _tried(
@@ -217,6 +236,10 @@ def _tried(
     judge: _Judge,
 ) -> Iterator[Trial]:
     """Yield a trial for each ridge, largest first: what is small enough to need a second pass then comes last."""
+    if not isinstance(model, Learner | EchoState):
+        for setting in [params | {"ridge": ridge} for ridge in ridges] or [params]:
+            yield _alone(model, setting, train, weight, judge)
+        return
     start, fitted, failure = time.perf_counter(), clone(model).set_params(**params, ridge=ridges[0]), ""
     probe: Probe | None = None
     try:
@@ -234,3 +257,15 @@ def _tried(
                 reason = str(error)
         seconds, start = time.perf_counter() - start, time.perf_counter()
         yield Trial(type(model).__name__, params | {"ridge": ridge}, tuple(map(float, errors)), seconds, reason, model)
+
+
+def _alone(model: Model, params: dict[str, Any], train: Rollouts, weight: list[Array] | None, judge: _Judge) -> Trial:
+    """Return the trial of a model that shares nothing with others: it is fitted anew."""
+    start, errors, failure = time.perf_counter(), np.full(1, np.inf), ""
+    try:
+        fitted = clone(model).set_params(**params).fit(train, sample_weight=weight)
+        errors = judge.errors(fitted, judge.probe(fitted))
+    except (KoopctlError, np.linalg.LinAlgError) as error:
+        failure = str(error)
+    seconds = time.perf_counter() - start
+    return Trial(type(model).__name__, params, tuple(map(float, errors)), seconds, failure, model)

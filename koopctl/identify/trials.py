@@ -70,7 +70,7 @@ class Trials:
         """
         first = self.trials[0]
         alike = [trial for trial in self.trials if trial.score <= _FLAT * first.score and _is_like(trial, first)]
-        return max(alike, key=lambda trial: trial.params["ridge"])
+        return max(alike, key=lambda trial: trial.params.get("ridge", 0.0))
 
     def __str__(self) -> str:
         """Return the best trials as a table."""

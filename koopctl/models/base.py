@@ -15,6 +15,7 @@ from koopctl.arrays import Array, as_array, as_whole
 from koopctl.data.rollouts import Rollouts
 from koopctl.errors import NotFittedError, ShapeError
 from koopctl.figures.fit import draw_fit
+from koopctl.kernels import kernels
 from koopctl.models.chart import Chart
 from koopctl.models.envelope import Envelope
 from koopctl.models.explained import share_explained
@@ -84,6 +85,10 @@ class Model(Identified):
         X, U, single = self._batch(x, u)
         nxt = self._next(X, U)
         return nxt[0] if single else nxt
+
+    def prepare(self) -> None:
+        """Compile now what is compiled, instead of in the first ticks of a control loop."""
+        kernels()
 
     def linearize(self, x: ArrayLike, u: ArrayLike) -> tuple[Array, Array]:
         """Return the analytic Jacobians (A, B) of `step`, with a leading axis for a batch."""
@@ -199,6 +204,10 @@ class Model(Identified):
                 raise NotFittedError("this model came without its report; load a file with it, or fit it again.")
             self._report_ = FitReport.of(self)
         return self._report_
+
+    @abstractmethod
+    def _fitting(self) -> tuple[int, float, str, float]:
+        """Return parameters, how many of them are effective, how they were found, and the condition number of that."""
 
     def plot(self) -> Figure:
         """Draw the report: errors by horizon, and what the data covered."""

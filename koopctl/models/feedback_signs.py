@@ -56,7 +56,8 @@ def residuals_and_inputs(model: Model, Y: Array, U: Array) -> tuple[Array, Array
     X, dQ = window.states_and_increments(Y, U)
     inputs = U[window.delays :]
     known = np.concatenate([window.embed(X), inputs, np.ones((len(X), 1))], axis=1)
-    return dQ - model._increment(X, inputs), dQ, known[:-1], inputs[1:]
+    predicted = (model._next(X, inputs) - X)[:, : window.nq]
+    return dQ - predicted, dQ, known[:-1], inputs[1:]
 
 
 def unexplained(known: Array, wanted: Array) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import asdict, dataclass, replace
+from math import isnan
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from koopctl.models.base import Model
 
 _SHOWN = (1, 2, 5, 10, 20, 50)
-_UNSAID = ("manifold", "cyclic", "solver", "random_state")
+_USUAL = (("horizon", 1), ("steepness", 1.0))
+_UNSAID = ("manifold", "cyclic", "solver", "random_state", "training")
 _FEW = 5.0  # transitions an effective regressor needs, at least
 _DRIFT = 10.0  # times the re-lifted error at which the linear roll-out is said to be worse
 _DEPENDENT = 1e14  # condition number beyond which the solution is one of many
@@ -35,11 +37,11 @@ class FitReport:
         n_transitions: Transitions learnt from.
         n_episodes: Episodes they came from.
         dt: Sampling time [s].
-        n_regressors: Columns of the regression.
-        effective: How many of them the penalty leaves effective.
+        n_regressors: Columns of the regression, or trained parameters.
+        effective: How many of them the penalty leaves effective; NaN without a regression.
         independent: About how many independent samples each coordinate's autocorrelation leaves, by name.
-        path: How the regression was solved.
-        condition: Condition number of its penalised regressors.
+        path: How the regression was solved, or the network trained.
+        condition: Condition number of the penalised regressors; NaN without a regression.
         relifted: Error of the re-lifted roll-out after 1..H steps on training data, as a share of the spread.
         linear: The same for the linear recursion.
         n_starts: Starts the errors are averaged over.
@@ -71,25 +73,26 @@ class FitReport:
     @classmethod
     def of(cls, model: Model) -> Self:
         """Report on a fitted model, with errors on stretches of its training data."""
-        probe, solution, names = model._probe_, model.solution_, model.state_names
+        probe, names = model._probe_, model.state_names
+        n_parameters, effective, path, condition = model._fitting()
         errors = errors_on(model, probe)
         report = cls(
             title=_title(model),
             n_transitions=probe.n_transitions,
             n_episodes=probe.n_episodes,
             dt=model.dt,
-            n_regressors=solution.theta.shape[1],
-            effective=solution.effective,
+            n_regressors=n_parameters,
+            effective=effective,
             independent={name: float(n) for name, n in zip(names, probe.independent, strict=True)},
-            path=solution.path,
-            condition=solution.condition,
+            path=path,
+            condition=condition,
             relifted=tuple(map(float, errors.relifted)),
             linear=tuple(map(float, errors.linear)),
             n_starts=errors.n_starts,
             spectral_radius=model.spectral_radius_of_fit(),
             envelope=_envelope(model),
             notes=model.notes_,
-            warnings=() if solution.path == INSTRUMENTAL else tuple(feedback_signs(model, probe)),
+            warnings=() if path == INSTRUMENTAL else tuple(feedback_signs(model, probe)),
             has_recursion=model.get_params(deep=False).get("inputs") == "linear",
         )
         return replace(report, warnings=(*report.warnings, *report._judge()))
@@ -135,15 +138,23 @@ class FitReport:
             *_listed(
                 "", [f"{name} {n:.0f}" for name, n in self.independent.items()], 2, "independent samples, about: "
             ),
-            f"regression {_count(self.n_regressors, 'regressor')}, {self.effective:.1f} of them effective, "
-            f"{self._share:.3g} transitions for each",
-            f"           solved by {self.path}, condition number {self.condition:.1e}",
+            *self._learning(),
             *(f"{head:<11}" + "".join(f"{cell:>11}" for cell in row) for head, row in zip(heads, rows, strict=True)),
             f"           share of each coordinate's spread, {_count(self.n_starts, 'start')} in the training data",
         ]
         if self.spectral_radius is not None:
             lines.append(f"spectrum   spectral radius of A {self.spectral_radius:.6g}")
         return lines
+
+    def _learning(self) -> list[str]:
+        """Return the lines on how the coefficients were found."""
+        if isnan(self.condition):
+            return [f"network    {_count(self.n_regressors, 'parameter')}, {self.path}"]
+        return [
+            f"regression {_count(self.n_regressors, 'regressor')}, {self.effective:.1f} of them effective, "
+            f"{self._share:.3g} transitions for each",
+            f"           solved by {self.path}, condition number {self.condition:.1e}",
+        ]
 
     @property
     def _share(self) -> float:
@@ -158,7 +169,7 @@ class FitReport:
                 f"only {self._share:.1f} transitions for each effective regressor: record more, take fewer features or "
                 "a larger ridge."
             )
-        if self.path in ("eigen", "svd") or not self.condition < _DEPENDENT:
+        if self.path in ("eigen", "svd") or self.condition >= _DEPENDENT:
             found.append(
                 "the regressors are linearly dependent to rounding: the solution of smallest norm was taken; a ridge "
                 "such as 1e-10, fewer features or richer data settle it."
@@ -190,7 +201,7 @@ class FitReport:
 
 def _title(model: Model) -> str:
     params = {k: v for k, v in model.get_params(deep=False).items() if k not in _UNSAID}
-    said = {k: v for k, v in params.items() if (k == "ridge" or v) and (k, v) != ("horizon", 1)}
+    said = {k: v for k, v in params.items() if (k == "ridge" or v) and (k, v) not in _USUAL}
     return " ".join(f"{type(model).__name__}({', '.join(f'{k}={v}' for k, v in said.items())})".split())
 
 

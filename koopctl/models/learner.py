@@ -263,6 +263,10 @@ class Learner(Model):
         """Return the solution after what is asked beyond one-step least squares."""
         return theta
 
+    def _fitting(self) -> tuple[int, float, str, float]:
+        solution = self.solution_
+        return solution.theta.shape[1], solution.effective, solution.path, solution.condition
+
     # ------------------------------------------------------------------ files
     def _sums(self) -> dict[str, Array]:
         if self.horizon > 1 or not hasattr(self, "_learnt_"):

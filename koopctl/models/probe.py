@@ -52,19 +52,15 @@ class Probe:
         counts = np.array([max(0, len(U) - d - steps + 1) for U in rollouts.U])
         chosen = np.unique(np.linspace(0, counts.sum() - 1, min(starts, counts.sum())).astype(int))
         ends = np.cumsum(counts)
-        x0, inputs, truth = [], [], []
-        for place in chosen:
-            i = int(np.searchsorted(ends, place, side="right"))
-            k = int(place - ends[i] + counts[i])
-            Y, U = rollouts.X[i][k : k + d + steps + 1], rollouts.U[i][k : k + d + steps]
-            x0.append(window.encode(Y[: d + 1], U[:d]))
-            inputs.append(U[d:])
-            truth.append(window.chart.to_coordinates(Y[d + 1 :]))
+        episodes = np.searchsorted(ends, chosen, side="right")
+        places = list(zip(episodes.tolist(), (chosen - ends[episodes] + counts[episodes]).tolist(), strict=True))
+        Y = np.array([rollouts.X[i][k : k + d + steps + 1] for i, k in places])
+        U = np.array([rollouts.U[i][k : k + d + steps] for i, k in places])
         centre, variance, independent = _moments(window, rollouts)
         return cls(
-            np.array(x0),
-            np.array(inputs),
-            np.array(truth),
+            window.encode_each(Y[:, : d + 1], U[:, :d]),
+            U[:, d:],
+            window.chart.to_coordinates(Y[:, d + 1 :]),
             centre,
             variance,
             independent,

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from koopctl.arrays import Array
-from koopctl.features.sampled import SampledFeatures
+from koopctl.features.sampled import SampledFeatures, Sampling
 from koopctl.kernels import kernels
 from koopctl.models.learner import Learner
 from koopctl.regression.scaling import centre_and_spread
@@ -35,12 +35,14 @@ class SampledRNN(Learner):
         n_features: int = 300,
         delays: int = 0,
         ridge: float = 1e-10,
-        sampling: Literal["gradient", "uniform"] = "gradient",
+        sampling: Sampling = "gradient",
         activation: Literal["tanh", "relu"] = "tanh",
         solver: Literal["auto", "cholesky", "qr"] = "auto",
         manifold: bool = True,
         cyclic: Literal["auto"] | Sequence[str] = "auto",
         random_state: int = 0,
+        steepness: float = 1.0,
+        scatter: float = 0.0,
     ) -> None:
         """Set the parameters.
 
@@ -48,13 +50,16 @@ class SampledRNN(Learner):
             n_features: Number of hidden units.
             delays: Older observations and inputs in the state; 0 when the state is measured.
             ridge: Penalty of the least squares, relative to regressors of unit size.
-            sampling: How pairs of data points are drawn, "gradient" or "uniform".
+            sampling: How pairs of data points are drawn, "gradient" or "uniform"; "random" draws weights that know
+                nothing of the data, which makes this an extreme learning machine.
             activation: "tanh" or "relu".
             solver: "cholesky" of the normal equations, "qr" of the data, or "auto": where the normal equations
                 lose the digits, a second pass in whitened coordinates.
             manifold: Detect cos/sin pairs and dependent columns and keep the state on its manifold.
             cyclic: Coordinates the motion does not depend on and the model must not see; "auto" finds them.
             random_state: Seed of the sampling.
+            steepness: Factor on the hidden weights; below 1 units are flatter than their pairs say.
+            scatter: Largest bias added to a unit at random. Smooth, noise-free motion is predicted best with 0.7 and 1.
         """
         self.n_features = n_features
         self.delays = delays
@@ -65,14 +70,20 @@ class SampledRNN(Learner):
         self.manifold = manifold
         self.cyclic = cyclic
         self.random_state = random_state
+        self.steepness = steepness
+        self.scatter = scatter
 
     def _sample(self, X: Array, U: Array, dQ: Array) -> None:
         S = np.concatenate([self.window_.embed(X), U], axis=1)
         self.mean_, self.scale_ = centre_and_spread(S)
         self.scale_[self._unseen[1]] = np.inf  # standardised to zero: no unit, no coefficient reads it
         self.gain_ = centre_and_spread(dQ)[1]
-        self.features_ = SampledFeatures(self.n_features, self.sampling, self.activation, self.random_state)
+        self.features_ = self._layer()
         self.features_.fit((S - self.mean_) / self.scale_, dQ / self.gain_)
+
+    def _layer(self) -> SampledFeatures:
+        kind = self.n_features, self.sampling, self.activation
+        return SampledFeatures(*kind, self.random_state, self.steepness, self.scatter)
 
     def _problem_size(self) -> tuple[int, int]:
         return self.n_features + len(self.mean_) + 1, len(self.gain_)
@@ -189,7 +200,7 @@ class SampledRNN(Learner):
     def _restore(self, arrays: dict[str, Array]) -> None:
         self.mean_, self.scale_, self.gain_ = arrays["mean"], arrays["scale"], arrays["gain"]
         self.C_, self.L_, self.c_ = arrays["C"], arrays["L"], arrays["c"]
-        self.features_ = SampledFeatures(self.n_features, self.sampling, self.activation, self.random_state)
+        self.features_ = self._layer()
         self.features_.restore(arrays)
         self._prepare()
 

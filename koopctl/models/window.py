@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -26,6 +27,8 @@ class Window:
         delays: d, the number of older samples in the state.
         nu: Number of inputs.
     """
+
+    affine: ClassVar[bool] = True  # whether `standing` is, so that its slopes are the same everywhere
 
     chart: Chart
     delays: int
@@ -136,16 +139,25 @@ class Window:
         q = self.chart.to_coordinates(Y[::-1])
         return np.concatenate([q.ravel(), U[::-1].ravel()])
 
+    def encode_each(self, Y: Array, U: Array) -> Array:
+        """Return the states (n, nx) after many whole windows Y (n, delays + 1, ny) and U (n, delays, nu)."""
+        n, Q = len(Y), self.chart.to_coordinates(Y[:, ::-1])
+        return np.concatenate([Q.reshape(n, -1), U[:, ::-1].reshape(n, -1)], axis=1)
+
     def standing(self, q: Array, u: Array) -> Array:
-        """Return the state (nx,) after coordinates q (nq,) and inputs u (nu,) that have long been the same."""
-        return np.concatenate([np.tile(q, self.delays + 1), np.tile(u, self.delays)])
+        """Return the states (..., nx) after coordinates q (..., nq) and inputs u (..., nu) that have long stood."""
+        return np.concatenate([q] * (self.delays + 1) + [u] * self.delays, axis=-1)
 
     def standing_slopes(self, q: Array, u: Array) -> tuple[Array, Array]:
-        """Return the derivatives of `standing` by q (nx, nq) and by u (nx, nu)."""
+        """Return the derivatives of `standing` by q (k, nx, nq) and by u (k, nx, nu) at q (k, nq) and u (k, nu)."""
         past = self.delays * self.nu
         by_q = np.concatenate([np.tile(np.eye(self.nq), (self.delays + 1, 1)), np.zeros((past, self.nq))])
         by_u = np.concatenate([np.zeros((self.nx - past, self.nu)), np.tile(np.eye(self.nu), (self.delays, 1))])
-        return by_q, by_u
+        return np.broadcast_to(by_q, (len(q), *by_q.shape)), np.broadcast_to(by_u, (len(u), *by_u.shape))
+
+    def turned(self, turns: Array) -> Array:
+        """Return what adding whole turns to the coordinates (nq,) adds to a state, (nx,)."""
+        return self.standing(turns, np.zeros(self.nu))
 
     def states(self, Y: Array, U: Array) -> Array:
         """Return the states (T + 1 - d, nx) along an episode Y (T + 1, ny), U (T, nu)."""
@@ -175,18 +187,18 @@ class Window:
         return X, inputs, dQ
 
 
-def check_lengths(delays: int, rollouts: Rollouts, warn: bool = True) -> None:
-    """Warn of episodes too short for the delays, and raise a DataError where all are."""
+def check_lengths(delays: int, rollouts: Rollouts, warn: bool = True, name: str = "delays") -> None:
+    """Warn of episodes too short for the delays, and raise a DataError, which calls them `name`, where all are."""
     lengths = [len(U) for U in rollouts.U]
     short = sum(length <= delays for length in lengths)
     if short == len(lengths):
         raise DataError(
-            f"every episode is too short: delays={delays} needs at least {delays + 1} transitions an "
-            f"episode, the longest has {max(lengths)}; record longer episodes or lower delays."
+            f"every episode is too short: {name}={delays} needs at least {delays + 1} transitions an "
+            f"episode, the longest has {max(lengths)}; record longer episodes or lower {name}."
         )
     if short and warn:
         warnings.warn(
             f"{short} of {len(lengths)} episodes are shorter than {delays + 1} "
-            "transitions, too short for the delays; they were left out.",
+            f"transitions, too short for the {name}; they were left out.",
             stacklevel=5,
         )
