@@ -10,6 +10,7 @@ from koopctl.arrays import Array
 from koopctl.data.rollouts import Rollouts
 from koopctl.errors import DataError
 from koopctl.models.base import Model
+from koopctl.models.probe import evenly
 from koopctl.regression.scaling import centre_and_spread
 
 _STARTS = 200
@@ -47,14 +48,7 @@ class HeldOut:
         steps = min(horizon, max(len(U) for U in test.U) - before)
         if steps < 1:
             raise DataError(f"no held-out episode is longer than {before} samples; record longer episodes.")
-        whole = before + steps
-        counts = np.array([max(0, len(U) - whole + 1) for U in test.U])
-        chosen = np.unique(np.linspace(0, counts.sum() - 1, min(_STARTS, counts.sum())).astype(int))
-        ends = np.cumsum(counts)
-        episodes = np.searchsorted(ends, chosen, side="right")
-        places = list(zip(episodes.tolist(), (chosen - ends[episodes] + counts[episodes]).tolist(), strict=True))
-        Y = np.array([test.X[i][k : k + whole + 1] for i, k in places])
-        U = np.array([test.U[i][k : k + whole] for i, k in places])
+        Y, U = evenly(test, before + steps, _STARTS)
         return cls(Y, U, before, centre_and_spread(np.concatenate(train.X))[1])
 
     def errors(self, model: Model) -> Array:

@@ -31,9 +31,8 @@ class SampledFeatures(BlockedLift):
     depends on their values and the seed, not on their order in the file.
 
     Units that are flatter than that, and that do not all turn between the points of their pair, span smooth motion
-    better: `steepness` scales :math:`v`, and `scatter` is the largest bias added at random. With 0.7 and 1
-    predictions of simulated oscillators and attractors have mostly a tenth to a hundredth of the squared error; noise
-    leaves little of that.
+    better: `steepness` scales :math:`v`, and `scatter` is the largest bias added at random. 0.7 and 1 suit
+    simulated oscillators and attractors; noise leaves little of the gain.
 
     "random" looks at no data: weights are standard normal over 2 sqrt(nw), so that coordinates of unit variance excite
     a unit with a deviation of 1/2, and biases uniform within +-1. With the outer layer by least squares that is an

@@ -49,13 +49,7 @@ class Probe:
         steps = min(steps, max(len(U) for U in rollouts.U) - d)
         if steps < 1:
             raise DataError(f"no episode holds a transition beyond the {d} delays; record longer episodes.")
-        counts = np.array([max(0, len(U) - d - steps + 1) for U in rollouts.U])
-        chosen = np.unique(np.linspace(0, counts.sum() - 1, min(starts, counts.sum())).astype(int))
-        ends = np.cumsum(counts)
-        episodes = np.searchsorted(ends, chosen, side="right")
-        places = list(zip(episodes.tolist(), (chosen - ends[episodes] + counts[episodes]).tolist(), strict=True))
-        Y = np.array([rollouts.X[i][k : k + d + steps + 1] for i, k in places])
-        U = np.array([rollouts.U[i][k : k + d + steps] for i, k in places])
+        Y, U = evenly(rollouts, d + steps, starts)
         centre, variance, independent = _moments(window, rollouts)
         return cls(
             window.encode_each(Y[:, : d + 1], U[:, :d]),
@@ -104,6 +98,17 @@ class Probe:
 
     def _stretches(self, H: int) -> tuple[Array, Array, Array]:
         return self.x0, self.U[:, :H], self.truth[:, :H]
+
+
+def evenly(rollouts: Rollouts, length: int, count: int) -> tuple[Array, Array]:
+    """Return stretches from evenly chosen starts: Y (n, length + 1, ny) and U (n, length, nu), n at most `count`."""
+    places = np.array([max(0, len(U) - length + 1) for U in rollouts.U])
+    chosen = np.unique(np.linspace(0, places.sum() - 1, min(count, places.sum())).astype(int))
+    ends = np.cumsum(places)
+    episodes = np.searchsorted(ends, chosen, side="right")
+    starts = list(zip(episodes.tolist(), (chosen - ends[episodes] + places[episodes]).tolist(), strict=True))
+    Y = np.array([rollouts.X[i][k : k + length + 1] for i, k in starts])
+    return Y, np.array([rollouts.U[i][k : k + length] for i, k in starts])
 
 
 def _moments(window: Window, rollouts: Rollouts) -> tuple[Array, Array, Array]:

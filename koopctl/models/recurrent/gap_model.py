@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Self
 
-import jax
 import numpy as np
 
 from koopctl.arrays import Array
@@ -16,10 +15,8 @@ from koopctl.models.probe import Probe
 from koopctl.models.recurrent.gap_compiled import GapCompiled
 from koopctl.models.recurrent.gap_memory import GapMemory
 from koopctl.models.recurrent.gapped_rollouts import GappedRollouts
-from koopctl.models.recurrent.network import Network
 from koopctl.models.recurrent.recurrent_model import RecurrentModel
-from koopctl.models.recurrent.stretches import Stretches, split
-from koopctl.models.recurrent.trainer import Trainer
+from koopctl.models.recurrent.stretches import Stretches
 
 
 class GapModel(RecurrentModel):
@@ -67,17 +64,7 @@ class GapModel(RecurrentModel):
     def _learn(self, rollouts: GappedRollouts) -> None:
         settings, whole = self._settings(), _without_gaps(rollouts)
         self._begin(whole)
-        length = settings.washout + settings.horizon + 1
-        train, held_out = (
-            Stretches.of(self.window_.chart, part, length, gaps=True)
-            for part in split(rollouts, settings.held_out, settings.seed, length)
-        )
-        with jax.enable_x64(settings.precision == "float64"):
-            cell_rng, readout_rng = np.random.default_rng(settings.seed).spawn(2)
-            network = Network.around(self._cell(len(self._scales.mean), cell_rng), self._scales, readout_rng)
-            trainer = Trainer(network, settings, train, held_out)
-            trained = trainer.run()
-        self._adopt(trained, trainer.history)
+        train = self._train(rollouts, settings, gaps=True)
         self.notes_ = (
             *self.notes_,
             f"{100 * rollouts.missing:.3g} % of the values were missing, and shown as missing.",

@@ -21,7 +21,7 @@ from koopctl.models.probe import Probe
 from koopctl.models.recurrent.cell import Cell, placed
 from koopctl.models.recurrent.compiled import Compiled
 from koopctl.models.recurrent.network import Network, Scales
-from koopctl.models.recurrent.stretches import Stretches, split
+from koopctl.models.recurrent.stretches import Motion, Stretches, split
 from koopctl.models.recurrent.trainer import History, Trainer, trained
 from koopctl.models.recurrent.training import Training
 from koopctl.models.remembering import Remembering
@@ -113,23 +113,28 @@ class RecurrentModel(Remembering):
         self._forget()
         try:
             self._begin(data)
-            length = settings.washout + settings.horizon + 1
-            train, held_out = (
-                Stretches.of(self.window_.chart, part, length)
-                for part in split(data, settings.held_out, settings.seed, length)
-            )
-            with jax.enable_x64(settings.precision == "float64"):
-                cell_rng, readout_rng = np.random.default_rng(settings.seed).spawn(2)
-                network = Network.around(self._cell(len(self._scales.mean), cell_rng), self._scales, readout_rng)
-                trainer = Trainer(network, settings, train, held_out)
-                trained = trainer.run()
-            self._adopt(trained, trainer.history)
+            train = self._train(data, settings)
             self._probe_ = Probe.of(self.window_, data)
             self.residual_covariance_ = self._residuals(train)
         except BaseException:
             self._forget()  # half a fit would pass for a whole one
             raise
         return self
+
+    def _train(self, motion: Motion, settings: Training, *, gaps: bool = False) -> Stretches:
+        """Train a network, adopt it, and return the stretches it was trained on."""
+        length = settings.washout + settings.horizon + 1
+        train, held_out = (
+            Stretches.of(self.window_.chart, part, length, gaps=gaps)
+            for part in split(motion, settings.held_out, settings.seed, length)
+        )
+        with jax.enable_x64(settings.precision == "float64"):
+            cell_rng, readout_rng = np.random.default_rng(settings.seed).spawn(2)
+            network = Network.around(self._cell(len(self._scales.mean), cell_rng), self._scales, readout_rng)
+            trainer = Trainer(network, settings, train, held_out)
+            network = trainer.run()
+        self._adopt(network, trainer.history)
+        return train
 
     def _check_sizes(self) -> None:
         """Refuse what no cell can be made of.
