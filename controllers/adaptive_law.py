@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from koopctl.arrays import Array, as_whole, is_finite
 from koopctl.controllers.checks import shown
 from koopctl.controllers.law import Law
-from koopctl.controllers.steady import half_ranges
+from koopctl.controllers.steady_problem import half_ranges
 from koopctl.errors import DataError, DesignError, NotFittedError
 from koopctl.models.base import Model
 from koopctl.models.learner import Learner

@@ -9,7 +9,8 @@ import numpy as np
 
 from koopctl.arrays import Array
 from koopctl.controllers.prediction import Prediction
-from koopctl.controllers.steady import Steady, half_ranges, nearest_steady, resolve
+from koopctl.controllers.steady import Steady, nearest_steady, resolve
+from koopctl.controllers.steady_problem import half_ranges
 from koopctl.models.base import Model
 from koopctl.preview import Preview, filled
 from koopctl.task import ResolvedTask, Task

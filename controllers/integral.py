@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from koopctl.arrays import Array, ByName, as_vector
 from koopctl.controllers.reading import Reading
-from koopctl.controllers.steady import half_ranges
+from koopctl.controllers.steady_problem import half_ranges
 from koopctl.errors import DesignError
 from koopctl.models.base import Model
 

@@ -15,7 +15,7 @@ from koopctl.controllers.integral import Integral
 from koopctl.controllers.law import Law
 from koopctl.controllers.observer import Observer
 from koopctl.controllers.riccati import infinite_horizon
-from koopctl.controllers.steady import last
+from koopctl.controllers.steady_problem import last
 from koopctl.controllers.weights import stage_weights
 from koopctl.errors import DesignError
 from koopctl.models.base import Model

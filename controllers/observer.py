@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from koopctl.arrays import Array, ByName, as_array, as_vector
 from koopctl.controllers.beginning import beginning
 from koopctl.controllers.reading import Reading, as_numbers
-from koopctl.controllers.steady import half_ranges
+from koopctl.controllers.steady_problem import half_ranges
 from koopctl.errors import DataError
 from koopctl.models.base import Model
 

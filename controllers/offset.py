@@ -6,7 +6,7 @@ import numpy as np
 
 from koopctl.arrays import Array, is_finite
 from koopctl.controllers.prediction import Prediction
-from koopctl.controllers.steady import half_ranges
+from koopctl.controllers.steady_problem import half_ranges
 from koopctl.errors import DesignError
 from koopctl.models.edmdc import EDMDc
 

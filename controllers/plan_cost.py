@@ -7,7 +7,8 @@ import numpy as np
 from koopctl.arrays import Array, largest
 from koopctl.controllers.prediction import Prediction
 from koopctl.controllers.riccati import stage_hessian
-from koopctl.controllers.steady import Steady, half_ranges
+from koopctl.controllers.steady import Steady
+from koopctl.controllers.steady_problem import half_ranges
 from koopctl.controllers.terminal_set import TerminalSet
 from koopctl.controllers.value import ValueFunction
 from koopctl.controllers.weights import stage_weights, weighted

@@ -7,7 +7,8 @@ import numpy as np
 from koopctl.arrays import Array
 from koopctl.controllers.plan_cost import PlanCost
 from koopctl.controllers.prediction import Prediction
-from koopctl.controllers.steady import Steady, last, on_turn
+from koopctl.controllers.steady import Steady
+from koopctl.controllers.steady_problem import last, on_turn
 from koopctl.controllers.terminal_set import TerminalSet
 from koopctl.controllers.value import ValueFunction
 from koopctl.task import ResolvedTask

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from koopctl.arrays import Array, ByName, as_vector, as_weight
-from koopctl.controllers.steady import half_ranges
+from koopctl.controllers.steady_problem import half_ranges
 from koopctl.data.rollouts import Rollouts
 from koopctl.errors import DataError, DesignError
 from koopctl.models.base import Model

@@ -9,7 +9,8 @@ from scipy.optimize import linprog
 
 from koopctl.arrays import Array
 from koopctl.controllers.prediction import Prediction
-from koopctl.controllers.steady import Steady, half_ranges, last
+from koopctl.controllers.steady import Steady
+from koopctl.controllers.steady_problem import half_ranges, last
 from koopctl.task import ResolvedTask
 
 _STILL = 1e-5  # of what its range can change a coordinate by in a step: what still counts as standing still

@@ -9,7 +9,7 @@ import numpy as np
 from koopctl.controllers.law import Law
 from koopctl.controllers.resting import nearest_rest
 from koopctl.controllers.review import Finding
-from koopctl.controllers.steady import half_ranges, last
+from koopctl.controllers.steady_problem import half_ranges, last
 
 _NEAR = 0.01  # half ranges from a bound: as good as on it
 

@@ -18,7 +18,7 @@ from koopctl.controllers.reachability import lasting_modes, unmoved_modes, unsee
 from koopctl.controllers.relinearized_mpc import RelinearizedMPC
 from koopctl.controllers.review import Finding, Review
 from koopctl.controllers.reviewed_bounds import reviewed_bounds
-from koopctl.controllers.steady import half_ranges
+from koopctl.controllers.steady_problem import half_ranges
 from koopctl.controllers.weights import stage_weights
 from koopctl.errors import DesignError, NotFittedError
 from koopctl.models.edmdc import lifted_system

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from koopctl.arrays import Array
-from koopctl.controllers.steady import last
+from koopctl.controllers.steady_problem import last
 from koopctl.task import ResolvedTask
 
 

@@ -8,7 +8,7 @@ from koopctl.arrays import Array
 from koopctl.controllers.goal import Goal
 from koopctl.controllers.prediction import Prediction
 from koopctl.controllers.riccati import infinite_horizon
-from koopctl.controllers.steady import half_ranges
+from koopctl.controllers.steady_problem import half_ranges
 from koopctl.controllers.terminal_set import TerminalSet, terminal_set
 from koopctl.controllers.weights import stage_weights
 from koopctl.errors import DesignError

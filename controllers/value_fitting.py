@@ -7,7 +7,8 @@ import numpy as np
 from koopctl.arrays import Array, as_whole
 from koopctl.controllers.prediction import Prediction
 from koopctl.controllers.riccati import infinite_horizon
-from koopctl.controllers.steady import half_ranges, last, nearest_steady, resolve
+from koopctl.controllers.steady import nearest_steady, resolve
+from koopctl.controllers.steady_problem import half_ranges, last
 from koopctl.controllers.value import Home, ValueFunction, ValueReport
 from koopctl.controllers.weights import stage_weights
 from koopctl.errors import DesignError

@@ -19,7 +19,7 @@ from koopctl.bench.paper_budget import Budget
 from koopctl.bench.paper_metrics import divergence, held_out_score, mixture_divergence, mse_by_horizon, spectrum_error
 from koopctl.bench.paper_models import OURS, Contender, contenders, draws, linear_ar
 from koopctl.bench.paper_scoring import forecast, free_run, row_of, tune
-from koopctl.bench.paper_systems import DRIVEN, Recording, Scope, split_off, systems, van_der_pol, windows
+from koopctl.bench.paper_systems import DRIVEN, Recording, Scope, folds_of, split_off, systems, van_der_pol, windows
 from koopctl.bench.paper_weather import DAY, FILE, find, persistence, read, seasonal_naive, weather
 from koopctl.bench.settings import PLANTS
 from koopctl.data.rollouts import Rollouts
@@ -191,6 +191,22 @@ def test_trials_are_judged_on_what_they_were_not_fitted_to(lengths):
     assert not set(np.concatenate(early.U)[:, 0]) & set(np.concatenate(late.U)[:, 0])
 
 
+def test_folds_judge_every_transition_once_and_fit_to_the_others():
+    """Transitions are numbered; an episode is cut in two where a fold begins within it."""
+    numbers = [np.arange(0.0, 30.0), np.arange(100.0, 175.0)]
+    data = Rollouts([np.append(u, u[-1] + 1)[:, None] for u in numbers], [u[:, None] for u in numbers], 1.0)
+    every = np.concatenate(numbers)
+    folds = folds_of(data, 4)
+    assert np.array_equal(np.concatenate([np.concatenate(late.U)[:, 0] for _, late in folds]), every)
+    for early, late in folds:
+        fitted, judged = (np.concatenate(part.U)[:, 0] for part in (early, late))
+        assert sorted([*fitted, *judged]) == every.tolist()
+        for part in (early, late):
+            assert all(np.array_equal(x[:-1], u) and x[-1] == u[-1] + 1 for x, u in zip(part.X, part.U, strict=True))
+    (only,) = folds_of(data, 1)
+    assert [part.n_samples for part in only] == [part.n_samples for part in split_off(data)]
+
+
 # ---------------------------------------------------------------------------------------------- weather
 def station(path, hours, sun=True, missing=()):
     """Write a file like the station's: temperature is the number of the hour, six samples each."""
@@ -233,11 +249,12 @@ def test_forecasts_over_a_day_and_a_week_keep_training_and_test_apart(tmp_path):
     """The first 70 % train, the windows come later, as long as their names say."""
     file = tmp_path / FILE
     station(file, 40 * DAY)
-    for system, steps in zip(weather(file), (DAY, 7 * DAY), strict=True):
-        recording = system.record(0, MICRO)
-        assert recording.train.n_samples == round(0.7 * 40 * DAY) - 1
-        assert recording.Y[:, :, 0].min() > recording.train.X[0][:, 0].max()
-        assert recording.U.shape[1] == 2 * DAY + steps == 2 * DAY + max(system.horizons.values())
+    system = weather(file)
+    recording = system.record(0, MICRO)
+    assert recording.train.n_samples == round(0.7 * 40 * DAY) - 1
+    assert recording.Y[:, :, 0].min() > recording.train.X[0][:, 0].max()
+    assert system.horizons["one day"] == DAY
+    assert recording.U.shape[1] == 2 * DAY + 7 * DAY == 2 * DAY + max(system.horizons.values())
 
 
 def test_naive_forecasts_are_exact_where_they_should_be():
@@ -251,14 +268,16 @@ def test_naive_forecasts_are_exact_where_they_should_be():
 
 
 # ---------------------------------------------------------------------------------------------- trials and rows
-def test_every_model_gets_as_many_trials():
+def test_every_model_gets_as_many_trials(tmp_path):
     """The first of every value first, then others, none twice while there are new ones."""
-    for contender in (*contenders(), linear_ar()):
-        for system in systems():
-            space = contender.space(system.scope, Budget())
-            settings = draws(space, 6)
-            assert settings[0] == {name: values[0] for name, values in space.items()}
-            assert len(settings) == 6 and len({json.dumps(each) for each in settings}) == 6
+    station(tmp_path / FILE, 2)
+    outside = weather(tmp_path / FILE)
+    cases = [(contender, system) for contender in contenders() for system in (*systems(), outside)]
+    for contender, system in [*cases, (linear_ar(), outside)]:
+        space = contender.space(system.scope, Budget())
+        settings = draws(space, 6)
+        assert settings[0] == {name: values[0] for name, values in space.items()}
+        assert len(settings) == 6 and len({json.dumps(each) for each in settings}) == 6
     assert len(draws({"a": [1, 2]}, 5)) == 5
 
 

@@ -13,8 +13,6 @@ eqx = pytest.importorskip("equinox")
 pytest.importorskip("optax")
 
 from koopctl.models.recurrent.egru import EGRU, EGRUCell, event  # noqa: E402
-from koopctl.models.recurrent.stretches import Stretches  # noqa: E402
-from koopctl.models.recurrent.trainer import held_out_error  # noqa: E402
 
 DATA = oscillator(10, 40)
 QUICK = {"steps": 120, "check": 20, "batch": 16, "washout": 5, "horizon": 8, "learning_rate": 1e-2}
@@ -144,18 +142,6 @@ def test_active_units_are_counted(model):
             expected.append(np.sum(c > sigmoid(network.cell.t)))
         assert np.array_equal(count, expected)
     assert 0 < np.concatenate(counts).mean() < 5
-
-
-def test_training_descends_with_finite_gradients(model):
-    """The held-out error falls, and after the descent each weight still has a finite gradient, not all of them 0."""
-    errors = model.history_.error
-    assert min(errors) < 0.7 * errors[0]
-    Q, U = Stretches.of(model.window_.chart, DATA, 14).evenly(8)
-    with jax.enable_x64(True):
-        network = jax.tree.map(jax.numpy.asarray, model.network_)
-        slopes = eqx.filter_grad(lambda net: held_out_error(net, Q, U, 5))(network).cell
-    for leaf in jax.tree.leaves(slopes):
-        assert np.isfinite(leaf).all() and np.any(np.asarray(leaf) != 0)
 
 
 @pytest.mark.parametrize("wrong", [{"threshold": 0.0}, {"threshold": 1.0}, {"height": 0.0}, {"width": -1.0}])

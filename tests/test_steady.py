@@ -8,7 +8,8 @@ from scipy.optimize import minimize
 
 import koopctl as kc
 from koopctl.controllers.prediction import Prediction
-from koopctl.controllers.steady import half_ranges, nearest_steady, resolve
+from koopctl.controllers.steady import nearest_steady, resolve
+from koopctl.controllers.steady_problem import half_ranges
 from koopctl.errors import DataError, DesignError, ShapeError, UnknownNameError
 
 TASK = kc.Task(target=0.0, Q=1.0, R=0.1)

@@ -10,7 +10,8 @@ from scipy.optimize import root
 
 import koopctl as kc
 from koopctl.controllers.prediction import Prediction
-from koopctl.controllers.steady import half_ranges, nearest_steady, on_turn, resolve
+from koopctl.controllers.steady import nearest_steady, resolve
+from koopctl.controllers.steady_problem import half_ranges, on_turn
 
 TASK = kc.Task(target=0.0, Q=1.0, R=0.1, horizon=20, u_min=-1.0, u_max=1.0)
 UPRIGHT = kc.Task(target=0.3, Q=[1.0, 0.1], R=0.1, horizon=20, u_min=-2.0, u_max=2.0)

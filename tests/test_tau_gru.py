@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from recorded import central_differences, oscillator
+from recorded import oscillator
 
 jax = pytest.importorskip("jax")
 eqx = pytest.importorskip("equinox")
@@ -13,7 +13,7 @@ pytest.importorskip("optax")
 import jax.numpy as jnp  # noqa: E402  only where it is installed
 
 from koopctl.errors import DataError  # noqa: E402
-from koopctl.models.recurrent import TauGRU, trainer  # noqa: E402
+from koopctl.models.recurrent import TauGRU  # noqa: E402
 from koopctl.models.recurrent.tau_gru import TauGRUCell  # noqa: E402
 
 N_IN, UNITS, LAG = 3, 4, 3
@@ -92,41 +92,6 @@ def test_gates_start_at_the_time_constants():
     lasting = 1.0 + np.exp(-np.array(cell.b[2]))  # 1 / sigmoid(b)
     assert lasting.min() >= 2.0 and lasting.max() <= 30.0
     assert lasting.mean() == pytest.approx(16.0, abs=2.0)
-
-
-@pytest.fixture(scope="module")
-def model() -> TauGRU:
-    """A small one, trained a little."""
-    return TauGRU(5, 10.0, QUICK, lag=2, alpha=0.8).fit(oscillator(10, 40))
-
-
-def test_its_held_out_error_falls(model):
-    """To less than half of what the first look found."""
-    assert min(model.history_.error) < 0.5 * model.history_.error[0]
-
-
-def test_its_jacobians_are_those_of_the_step(model):
-    """Delayed states included."""
-    data = oscillator(2, 30, seed=9)
-    x, u = model.window_.states(data.X[0], data.U[0])[5], data.U[0][11]
-    A, B = model.linearize(x, u)
-    assert model.nx == 2 + 3 * 5
-    assert A == pytest.approx(central_differences(lambda x: model.step(x, u), x), abs=1e-7)
-    assert B == pytest.approx(central_differences(lambda u: model.step(x, u), u), abs=1e-7)
-
-
-def test_the_gradient_of_its_loss_is_finite(model):
-    """Of every weight, and none of them is left out."""
-    data, network = oscillator(1, 14), jax.tree.map(jnp.asarray, model.network_)
-    Q, U = jnp.asarray(data.X[0]), jnp.asarray(np.vstack([data.U[0], np.zeros((1, 2))]))
-
-    def loss(cell):
-        whole = eqx.tree_at(lambda n: n.cell, network, cell)
-        return trainer._loss(whole, Q, U, jax.random.key(0), model._settings())
-
-    slope = eqx.filter_jit(eqx.filter_grad(loss))(network.cell)
-    for part in (slope.W, slope.V, slope.b):
-        assert np.isfinite(part).all() and np.abs(part).max(axis=tuple(range(1, part.ndim))).all()
 
 
 @pytest.mark.parametrize(

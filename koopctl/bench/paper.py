@@ -69,13 +69,13 @@ def _ablations(system: System, budget: Budget, console: Console) -> list[dict[st
 
 
 def _weather(options: Options, models: Sequence[Contender], budget: Budget, console: Console) -> dict[str, Any]:
-    path, found, every = find(options.data), dict[str, Any](), [*models, linear_ar()]
+    path = find(options.data)
     if path is None:
         console.print(_NO_WEATHER)
-    for system in [] if path is None else weather(path):
-        recordings = [system.record(seed, budget) for seed in range(budget.seeds)]
-        found[system.name] = forecasts(system, recordings, every, budget, console, naive=True)
-    return found
+        return {}
+    system = weather(path)
+    recordings = [system.record(seed, budget) for seed in range(budget.seeds)]
+    return forecasts(system, recordings, [*models, linear_ar()], budget, console, naive=True)
 
 
 def forecasts(
@@ -159,12 +159,13 @@ def _preface(budget: Budget, console: Console) -> None:
         console.print("times below are on as many threads as numpy takes: set OMP_NUM_THREADS=1")
     console.print(
         f"Every model, ours included: {budget.trials} trials of its settings on each system, judged by the rms error "
-        "of free runs on the last quarter of the training data; then a fit with the best of them for each of "
+        "of free runs on the last quarter of the training data, where nothing else is said; then a fit with the best "
+        "of them for each of "
         f"{budget.seeds} seeds of data and weights. fit s: that whole fit. best s: until the network that is kept had "
         "been found, compiling included (networks of one shape are compiled once). Descent: at most "
         f"{budget.steps} steps of {budget.batch} stretches ({budget.trial_steps} in a trial), stopped by 15 % of the "
-        "training data, which the others learn from as well. The sampled network's first trial has flat, scattered "
-        "units, which were found on systems like these. valid: "
+        "training data, which the others learn from as well. Limits on steepness, scattered biases and isotropic "
+        "directions of sampled units were found on other seeds of these systems. valid: "
         "time until the error exceeds 0.4 deviations, the median. KL: 30 bins an axis, smoothing 1e-5; above five "
         "dimensions mixtures of Gaussians, sigma 1, 1000 samples. spectrum: Hellinger distance."
     )

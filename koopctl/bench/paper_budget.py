@@ -21,7 +21,7 @@ class Budget:
         starts: Test windows.
         chaos: Length of a chaotic test, as a share of the full one.
         free: Samples of the free run whose shape is compared.
-        widths: Hidden units that gradient-free models may have, the first the default.
+        widths: Hidden units that gradient-free models may have.
         swept: Widths of the ablations.
         shares: Shares of the training data in the ablations.
         runs: Closed-loop runs of a plant, None for those of its setting.
@@ -35,12 +35,12 @@ class Budget:
     trial_steps: int = 800
     check: int = 100
     patience: int = 12
-    sanity: int = 10_000
+    sanity: int = 20_000
     batch: int = 64
     starts: int = 50
     chaos: float = 1.0
     free: int = 50_000
-    widths: tuple[int, ...] = (300, 150)
+    widths: tuple[int, ...] = (300,)
     swept: tuple[int, ...] = (20, 50, 100, 300, 1000)
     shares: tuple[float, ...] = (0.05, 0.2, 1.0)
     runs: int | None = 5
@@ -64,7 +64,6 @@ class Budget:
             starts=10,
             chaos=0.4,
             free=2000,
-            widths=(300, 100),
             swept=(50, 200),
             shares=(0.2, 1.0),
             runs=1,

@@ -84,7 +84,7 @@ def linear_ar() -> Contender:
     """Return the linear autoregression on older samples and inputs, tuned like the others."""
 
     def space(scope: Scope, budget: Budget) -> Space:
-        return {"ridge": scope.ridges, "delays": (*scope.delays, 47)}
+        return {"ridge": scope.ridges, "delays": scope.delays}
 
     return Contender("linear AR", partial(EDMDc, Identity()), space)
 
@@ -119,12 +119,11 @@ def _units(scope: Scope, budget: Budget) -> Space:
 
 
 def _random(scope: Scope, budget: Budget) -> Space:
-    return {**_units(scope, budget), "steepness": (1.0, 0.5)}
+    return {**_units(scope, budget), "steepness": scope.steepness}
 
 
 def _sampled(scope: Scope, budget: Budget) -> Space:
-    shape = {"steepness": (0.7, 1.0), "scatter": (1.0, 0.0)}
-    return {**_units(scope, budget), **shape, "sampling": ("gradient", "uniform")}
+    return {**_random(scope, budget), "scatter": (1.0,), "isotropic": (0.5,)}
 
 
 def _reservoir(scope: Scope, budget: Budget) -> Space:

@@ -1,4 +1,4 @@
-"""Are the gated networks no straw men? Each gets three times the steps on the Van der Pol oscillator."""
+"""Are the gated networks no straw men? Each gets many more steps on the Van der Pol oscillator."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 BOUND = 1e-3  # of the mean square error over 100 steps, in own units
 GATED = ("LSTM", "GRU")
 _AHEAD = 100
-# What the search finds for both on that system.
-_SETTING = {"n_hidden": 32, "longest": 50.0, "learning_rate": 3e-3, "horizon": 60, "forcing": "generalised"}
+# What the trials find for both on that system, and a rate that stands a longer descent.
+_SETTING = {"n_hidden": 32, "longest": 50.0, "learning_rate": 5e-3, "horizon": 60, "forcing": "generalised"}
 
 
 def run(system: System, models: Sequence[Contender], budget: Budget, console: Console) -> list[dict[str, Any]]:

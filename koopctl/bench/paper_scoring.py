@@ -15,7 +15,7 @@ from koopctl.bench.attractors import valid_times
 from koopctl.bench.paper_budget import Budget
 from koopctl.bench.paper_metrics import divergence, held_out_score, mse_by_horizon, spectrum_error
 from koopctl.bench.paper_models import Contender, draws
-from koopctl.bench.paper_systems import Recording, Scope, System, split_off, spread_of, windows
+from koopctl.bench.paper_systems import Recording, Scope, System, folds_of, spread_of, windows
 from koopctl.data.rollouts import Rollouts
 from koopctl.errors import DataError
 from koopctl.models.base import Model
@@ -73,7 +73,7 @@ def free_run(model: Model, train: Rollouts, steps: int) -> Array:
 
 
 def tune(contender: Contender, scope: Scope, train: Rollouts, budget: Budget) -> Tuned:
-    """Try settings on the first three quarters of the training data and judge them on free runs in the last.
+    """Try settings on most of the training data and judge them on free runs in the rest.
 
     Args:
         contender: The model.
@@ -84,14 +84,16 @@ def tune(contender: Contender, scope: Scope, train: Rollouts, budget: Budget) ->
     Raises:
         DataError: No setting could be fitted and judged.
     """
-    early, late = split_off(train)
-    Y, U = windows(late, scope.past, scope.judged, _JUDGED)
+    judges = [(part, *windows(rest, scope.past, scope.judged, _JUDGED)) for part, rest in folds_of(train, scope.folds)]
     spread, begin = spread_of(train), time.perf_counter()
     tried, failed = [], []
     for params in draws(contender.space(scope, budget), budget.trials):
         try:
-            model = contender.build(scope, budget, params, 0, budget.trial_steps).fit(early)
-            score = held_out_score(forecast(model, Y, U, scope.past), Y[:, scope.past :], spread)
+            errors = []
+            for part, Y, U in judges:
+                model = contender.build(scope, budget, params, 0, budget.trial_steps).fit(part)
+                errors.append(held_out_score(forecast(model, Y, U, scope.past), Y[:, scope.past :], spread))
+            score = float(np.sqrt(np.mean(np.square(errors))))
         # One setting's fault, whatever it is, must not cost hours of other results; its words are kept.
         except Exception as error:
             failed.append(f"{type(error).__name__}: {error}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import pairwise
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from koopctl.data.rollouts import Rollouts
 from koopctl.errors import DataError
 
 DRIVEN = "koopctl.envs:VanDerPol-v0"
-RIDGES = tuple(10.0**-k for k in (16, 14, 12, 10))  # the systems are simulated: nothing to smooth
+RIDGES = 1e-24, 1e-16  # the systems are simulated: nothing to smooth
 _DT, _SUBSTEPS = 0.1, 10  # [s] of the undriven oscillator, and Runge-Kutta steps in each
 _TEST = 1000  # added to a seed: the test's data
 _OTHER = 2000  # another trajectory, whose shape is compared
@@ -36,8 +37,10 @@ class Scope:
         widths: Hidden units of the gradient-free networks; None for the budget's.
         reservoirs: The same of the echo-state network alone.
         ridges: Penalties of least squares to choose from.
-        squared: The same for a model that solves normal equations, which do not resolve the smallest.
+        squared: The same for a model that solves normal equations, which resolve none so small.
+        steepness: Lengths of the weights of sampled and random hidden units to choose from.
         find_cyclic: Whether models look for coordinates the motion does not depend on.
+        folds: Stretches of the training data that judge a trial in turn; 1 for the last quarter alone.
     """
 
     past: int
@@ -48,8 +51,10 @@ class Scope:
     widths: tuple[int, ...] | None = None
     reservoirs: tuple[int, ...] | None = None
     ridges: tuple[float, ...] = RIDGES
-    squared: tuple[float, ...] = tuple(100.0 * ridge for ridge in RIDGES)
+    squared: tuple[float, ...] = (1e-14, 1e-12, 1e-10)
+    steepness: tuple[float, ...] = (0.5, 0.2, 0.7)
     find_cyclic: bool = False
+    folds: int = 1
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ def systems() -> list[System]:
     """Return all systems but the weather."""
     steps, ahead = {"1 step": 1, "10 steps": 10, "100 steps": 100}, {"1 step": 1, "20 steps": 20, "100 steps": 100}
     whole = Scope(past=30, judged=100, washout=10)
-    part = Scope(past=30, judged=100, washout=20, delays=(4, 2, 8, 16))
+    part = Scope(past=30, judged=100, washout=20, delays=(1, 2, 4))
     orbit = "50 orbits of 15 s, 10 samples a second"
     driven = Scope(past=30, judged=60, washout=10, descents=(30, 60))
     pushes = "120 episodes of 5 s under random pushes, 20 samples a second"
@@ -160,16 +165,38 @@ def spread_of(rollouts: Rollouts) -> Array:
 def split_off(rollouts: Rollouts, share: float = 0.25) -> tuple[Rollouts, Rollouts]:
     """Return what a trial is fitted to and what it is judged on: the last episodes, or the end of a very long one."""
     lengths = np.array([len(U) for U in rollouts.U])
-    ends, wanted = np.cumsum(lengths), round((1.0 - share) * lengths.sum())
+    ends, total = np.cumsum(lengths), int(lengths.sum())
+    wanted = round((1.0 - share) * total)
     i = int(np.searchsorted(ends, wanted))
-    k = int(wanted - ends[i] + lengths[i])
-    if 2 * lengths[i] <= lengths.sum() or k == lengths[i]:
-        cut = min(1 + int(np.abs(ends - wanted).argmin()), len(rollouts) - 1)
-        return rollouts[:cut], rollouts[cut:]
-    X, U = list(rollouts.X), list(rollouts.U)
-    names = rollouts.dt, rollouts.x_names, rollouts.u_names, rollouts.sensors
-    early = Rollouts([*X[:i], X[i][: k + 1]], [*U[:i], U[i][:k]], *names)
-    return early, Rollouts([X[i][k:], *X[i + 1 :]], [U[i][k:], *U[i + 1 :]], *names)
+    if 2 * lengths[i] > total and wanted < ends[i]:
+        return between(rollouts, (0, wanted)), between(rollouts, (wanted, total))
+    cut = min(1 + int(np.abs(ends - wanted).argmin()), len(rollouts) - 1)
+    return rollouts[:cut], rollouts[cut:]
+
+
+def folds_of(rollouts: Rollouts, folds: int) -> list[tuple[Rollouts, Rollouts]]:
+    """Return what trials are fitted to and judged on: the last quarter, or with several folds each stretch in turn."""
+    if folds == 1:
+        return [split_off(rollouts)]
+    total = sum(len(U) for U in rollouts.U)
+    cuts = np.linspace(0, total, folds + 1).astype(int)
+    return [
+        (between(rollouts, (0, first), (stop, total)), between(rollouts, (first, stop)))
+        for first, stop in pairwise(cuts)
+    ]
+
+
+def between(rollouts: Rollouts, *spans: tuple[int, int]) -> Rollouts:
+    """Return the transitions of spans (first, stop), counted over all episodes one after the other."""
+    X, U, begin = [], [], 0
+    for x, u in zip(rollouts.X, rollouts.U, strict=True):
+        for first, stop in spans:
+            low, high = max(first - begin, 0), min(stop - begin, len(u))
+            if low < high:
+                X.append(x[low : high + 1])
+                U.append(u[low:high])
+        begin += len(u)
+    return Rollouts(X, U, rollouts.dt, rollouts.x_names, rollouts.u_names, rollouts.sensors)
 
 
 def _orbits(seed: int, budget: Budget, columns: int) -> Recording:

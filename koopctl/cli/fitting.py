@@ -86,11 +86,16 @@ def fit(
         Activation | None, typer.Option(help="Nonlinearity of sampled hidden units; tanh by default.")
     ] = None,
     steepness: Annotated[
-        float | None, typer.Option(help="Factor on the weights of hidden units; 1 by default, 0.7 for smooth motion.")
+        float | None,
+        typer.Option(help="Largest length of a hidden unit's weights, of random ones the rms; 0.5 for smooth motion."),
     ] = None,
     scatter: Annotated[
         float | None,
         typer.Option(help="Largest bias added to a sampled unit; 0 by default, 1 for smooth motion without noise."),
+    ] = None,
+    isotropic: Annotated[
+        float | None,
+        typer.Option(help="Share of sampled units turned in a random direction; 0 by default, 0.5 for smooth motion."),
     ] = None,
     manifold: Annotated[bool, typer.Option(help="Detect angles behind cos and sin, and dependent columns.")] = True,
     random_state: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
@@ -137,7 +142,7 @@ def fit(
     }
     options |= {"inputs": inputs, "horizon": horizon, "spectral_radius": spectral_radius, "degree": degree}
     options |= {"sampling": sampling, "activation": activation, "leak": leak, "input_scaling": input_scaling}
-    options |= {"steepness": steepness, "scatter": scatter}
+    options |= {"steepness": steepness, "scatter": scatter, "isotropic": isotropic}
     options |= {"hidden": hidden, "washout": washout, "steps": steps}
     shown = search is None and (sys.stderr.isatty() if progress is None else progress)
     wanted = Wanted(model, tuple(lift or ()), random_state, options, shown)

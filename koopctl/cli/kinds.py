@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SAMPLED_RNN = "sampled-rnn"
 TRAINED = {file.replace("_", "-"): name for name, file in recurrent.CELLS.items()}  # class by name
 
-OF_UNITS = ("sampling", "activation", "steepness", "scatter")
+OF_UNITS = ("sampling", "activation", "steepness", "scatter", "isotropic")
 _LEAST_SQUARES = ("delays", "ridge", "solver", "manifold")
 _NETWORK = ("n_features", *_LEAST_SQUARES, "activation", "steepness")
 _RECURSION = (*_LEAST_SQUARES, "inputs", "horizon", "spectral_radius")
@@ -23,8 +23,8 @@ _TRAINED = ("hidden", "washout", "steps", "horizon", "manifold")
 _LAGS = 5  # older samples that sampled-rnn-p reads, by default
 
 TAKES: dict[str, tuple[str, ...]] = {
-    SAMPLED_RNN: (*_NETWORK, "sampling", "scatter"),
-    "sampled-rnn-p": (*_NETWORK, "sampling", "scatter"),
+    SAMPLED_RNN: (*_NETWORK, "sampling", "scatter", "isotropic"),
+    "sampled-rnn-p": (*_NETWORK, "sampling", "scatter", "isotropic"),
     "elm": _NETWORK,
     "edmdc": (*_RECURSION, "lift", "n_features", "degree", *OF_UNITS),
     "edmdc-polynomial": (*_RECURSION, "degree"),

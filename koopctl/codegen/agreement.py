@@ -14,7 +14,7 @@ import numpy as np
 
 from koopctl.arrays import Array
 from koopctl.controllers.law import Law
-from koopctl.controllers.steady import half_ranges
+from koopctl.controllers.steady_problem import half_ranges
 from koopctl.errors import DesignError
 
 N_CHECKED = 1000

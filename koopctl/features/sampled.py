@@ -30,13 +30,15 @@ class SampledFeatures(BlockedLift):
     proportional to the steepness |f(b) - f(a)| / |b - a| of what is learnt, or uniformly. Which points are drawn
     depends on their values and the seed, not on their order in the file.
 
-    Units that are flatter than that, and that do not all turn between the points of their pair, span smooth motion
-    better: `steepness` scales :math:`v`, and `scatter` is the largest bias added at random. 0.7 and 1 suit
-    simulated oscillators and attractors; noise leaves little of the gain.
+    Smooth motion is spanned better by units that close pairs do not make steep, that do not all turn half-way, and of
+    which some look in other directions: `steepness` limits :math:`|v|` and leaves the unit where it turns, `scatter`
+    is the largest bias added at random, `isotropic` the share of units that are turned into a random direction about
+    the middle of their pair (with ReLU about its first point). 0.5, 1 and 0.5 suit simulated oscillators and
+    attractors; noise leaves little of the gain.
 
-    "random" looks at no data: weights are standard normal over 2 sqrt(nw), so that coordinates of unit variance excite
-    a unit with a deviation of 1/2, and biases uniform within +-1. With the outer layer by least squares that is an
-    extreme learning machine (Huang, Zhu and Siew, Neurocomputing 70, 2006).
+    "random" looks at no data: weights are standard normal times `steepness` / sqrt(nw), so that coordinates of unit
+    variance excite a unit with that deviation (1/2 by default), and biases uniform within +-1. With the outer layer by
+    least squares that is an extreme learning machine (Huang, Zhu and Siew, Neurocomputing 70, 2006).
 
     Attributes:
         weights_: (nw, nf).
@@ -49,8 +51,9 @@ class SampledFeatures(BlockedLift):
         sampling: Sampling = "gradient",
         activation: Literal["tanh", "relu"] = "tanh",
         random_state: int = 0,
-        steepness: float = 1.0,
+        steepness: float | None = None,
         scatter: float = 0.0,
+        isotropic: float = 0.0,
     ) -> None:
         """Set the parameters.
 
@@ -59,8 +62,10 @@ class SampledFeatures(BlockedLift):
             sampling: How pairs are drawn, "gradient" or "uniform"; "random" draws weights without any.
             activation: The nonlinearity.
             random_state: Seed; the same seed and data give the same bytes.
-            steepness: Factor on all weights.
+            steepness: Largest length of a unit's weights, for "random" the root of their mean square; None for as
+                published.
             scatter: Largest bias added to that of a pair, which is the bias of a unit that turns half-way (tanh).
+            isotropic: Share of the units that look in a random direction instead of from point to point.
         """
         self.n_features = n_features
         self.sampling = sampling
@@ -68,6 +73,7 @@ class SampledFeatures(BlockedLift):
         self.random_state = random_state
         self.steepness = steepness
         self.scatter = scatter
+        self.isotropic = isotropic
 
     def fit(self, W: Array, F: Array) -> Self:
         """Sample the layer from W (n, nw) and targets F (n, m).
@@ -79,17 +85,23 @@ class SampledFeatures(BlockedLift):
         rng = np.random.default_rng(self.random_state)
         W, F = self._adopt(W, F)
         if self.sampling == "random":
-            slope = self.steepness * _SLOPE / np.sqrt(max(W.shape[1], 1))
+            slope = (_SLOPE if self.steepness is None else self.steepness) / np.sqrt(max(W.shape[1], 1))
             self.weights_ = rng.normal(size=(W.shape[1], self.n_features)) * slope
             self.biases_ = rng.uniform(-_SHIFT, _SHIFT, self.n_features)
             return self
         pool = stable_order(W, F, rng)[:POOL]
         first, second = self._pairs(W[pool], F[pool], rng)
         a, step = W[pool[first]], W[pool[second]] - W[pool[first]]
-        s1, s2 = (self.steepness * scale for scale in _SCALES[self.activation])
-        directions = s1 * step / np.einsum("ij,ij->i", step, step)[:, None]
-        self.weights_ = np.ascontiguousarray(directions.T)
-        self.biases_ = -np.einsum("ij,ij->i", directions, a) - s2
+        s1, s2 = _SCALES[self.activation]
+        distance = np.linalg.norm(step, axis=1)
+        slopes = s1 / distance
+        if self.steepness is not None:
+            np.minimum(slopes, self.steepness, out=slopes)
+        directions = step / distance[:, None]
+        turned = rng.normal(size=(round(self.isotropic * self.n_features), W.shape[1]))
+        directions[: len(turned)] = turned / np.linalg.norm(turned, axis=1)[:, None]
+        self.weights_ = np.ascontiguousarray((slopes[:, None] * directions).T)
+        self.biases_ = -np.einsum("ij,ji->i", a + s2 / s1 * step, self.weights_)  # zero at that place of the pair
         if self.scatter > 0.0:
             self.biases_ += rng.uniform(-self.scatter, self.scatter, self.n_features)
         return self
@@ -102,12 +114,16 @@ class SampledFeatures(BlockedLift):
             )
         as_whole("n_features", self.n_features, 1)
         as_whole("random_state", self.random_state, 0)
-        if not (is_finite(self.steepness) and self.steepness > 0.0):
-            raise DataError(f"steepness is {self.steepness!r}; it is a positive number, 1 for units as published.")
+        if self.steepness is not None and not (is_finite(self.steepness) and self.steepness > 0.0):
+            raise DataError(f"steepness is {self.steepness!r}; it is a positive number, None for units as published.")
         if not (is_finite(self.scatter) and self.scatter >= 0.0):
             raise DataError(f"scatter is {self.scatter!r}; it is 0 or the largest bias added to a unit.")
-        if self.sampling == "random" and self.scatter > 0.0:
-            raise DataError('scatter moves units that have a place; with sampling="random" leave it at 0.')
+        if not (is_finite(self.isotropic) and 0.0 <= self.isotropic <= 1.0):
+            raise DataError(f"isotropic is {self.isotropic!r}; it is a share of the units, from 0 to 1.")
+        if self.sampling == "random" and (self.scatter > 0.0 or self.isotropic > 0.0):
+            raise DataError(
+                'scatter and isotropic move units that have a place; leave them at 0 with sampling="random".'
+            )
 
     @property
     def n_out(self) -> int:

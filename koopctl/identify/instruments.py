@@ -12,6 +12,7 @@ from koopctl.arrays import Array
 from koopctl.data.rollouts import Rollouts
 from koopctl.errors import DataError
 from koopctl.models.base import Model
+from koopctl.models.roll_out import guard
 
 _PIECE = 100  # transitions of a controller without memory that are simulated in a row, beside all others
 
@@ -101,7 +102,7 @@ class Loop:
         lengths = np.array([len(piece.U) for piece in pieces])
         X, U = np.zeros((len(pieces), lengths[0], model.nx)), np.zeros((len(pieces), lengths[0], self.nu))
         strayed = np.zeros(X.shape[:2], dtype=bool)
-        low, high = model._guard(np.concatenate([piece.X for piece in pieces]))
+        low, high = guard(model, np.concatenate([piece.X for piece in pieces]))
         low, high = low.min(axis=0), high.max(axis=0)
         self._start(pieces[0])
         x, outside = np.empty((len(pieces), model.nx)), np.zeros(len(pieces), dtype=bool)

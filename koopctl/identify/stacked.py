@@ -9,6 +9,7 @@ import numpy as np
 from koopctl.arrays import Array
 from koopctl.models.base import Model
 from koopctl.models.edmdc import EDMDc
+from koopctl.models.roll_out import guard
 from koopctl.models.sampled_rnn import SampledRNN
 
 
@@ -38,7 +39,7 @@ class Stacked:
         X, U = np.tile(X, (K, 1)), np.tile(U, (K, 1, 1))
         path = np.empty((K * n, T + 1, window.nx))
         path[:, 0] = X
-        low, high = self.first._guard(X)
+        low, high = guard(self.first, X)
         for k in range(T):
             values = _values(self.first, X, U[:, k]).reshape(K, n, -1)
             Q = X[:, :nq] + (values @ self.weights).reshape(K * n, nq)

@@ -22,12 +22,11 @@ from koopctl.models.explained import share_explained
 from koopctl.models.fit_report import FitReport
 from koopctl.models.identified import Identified
 from koopctl.models.intake import Weights, joined
+from koopctl.models.roll_out import guarded_roll_out
 from koopctl.models.window import Window
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-_ROOM = 1.0  # widths of the data's box by which a guarded roll-out may leave it
 
 
 class Model(Identified):
@@ -113,34 +112,8 @@ class Model(Identified):
         """
         start, inputs, single = self._roll_out_input(x0, U)
         with np.errstate(over="ignore", invalid="ignore"):
-            path = self._relifted(start, inputs) if relift else self._linear_roll_out(start, inputs)
+            path = guarded_roll_out(self, start, inputs) if relift else self._linear_roll_out(start, inputs)
         return path[0] if single else path
-
-    def _relifted(self, X: Array, U: Array) -> Array:
-        path = np.empty((len(X), U.shape[1] + 1, self.nx))
-        path[:, 0] = X
-        nq, (low, high) = self.window_.nq, self._guard(X)
-        for k in range(U.shape[1]):
-            X = path[:, k]
-            nxt = self._next(X, U[:, k])
-            Q = np.clip(nxt[:, :nq], low, high)
-            if not np.isfinite(Q).all():  # beyond the range of doubles: it stays where it was
-                Q = np.where(np.isfinite(Q), Q, X[:, :nq])
-            nxt[:, :nq] = Q
-            path[:, k + 1] = nxt
-        return path
-
-    def _guard(self, X: Array) -> tuple[Array, Array]:
-        """Return the ends between which roll-outs from states X (n, nx) are kept, (n, nq) each."""
-        window, chart, box = self.window_, self.window_.chart, self.envelope_
-        Q = X[:, : window.nq]
-        low, high = np.full(window.nq, -np.inf), np.full(window.nq, np.inf)
-        position, column = chart.linear
-        room = _ROOM * (box.high - box.low)[column]
-        low[position], high[position] = box.low[column] - room, box.high[column] + room
-        free = [window.chart.names.index(name) for name in self.cyclic_]
-        low[free], high[free] = -np.inf, np.inf
-        return np.minimum(low, Q), np.maximum(high, Q)  # a start outside stays where it is
 
     def _linear_roll_out(self, X: Array, U: Array) -> Array:
         path = np.empty((len(X), U.shape[1] + 1, self.nx))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from koopctl.models.base import Model
 
 _SHOWN = (1, 2, 5, 10, 20, 50)
-_USUAL = (("horizon", 1), ("steepness", 1.0))
+_USUAL = ("horizon", 1)
 _UNSAID = ("manifold", "cyclic", "solver", "random_state", "training")
 _FEW = 5.0  # transitions an effective regressor needs, at least
 _DRIFT = 10.0  # times the re-lifted error at which the linear roll-out is said to be worse
@@ -201,7 +201,7 @@ class FitReport:
 
 def _title(model: Model) -> str:
     params = {k: v for k, v in model.get_params(deep=False).items() if k not in _UNSAID}
-    said = {k: v for k, v in params.items() if (k == "ridge" or v) and (k, v) not in _USUAL}
+    said = {k: v for k, v in params.items() if (k == "ridge" or v) and (k, v) != _USUAL}
     return " ".join(f"{type(model).__name__}({', '.join(f'{k}={v}' for k, v in said.items())})".split())
 
 

@@ -41,8 +41,9 @@ class SampledRNN(Learner):
         manifold: bool = True,
         cyclic: Literal["auto"] | Sequence[str] = "auto",
         random_state: int = 0,
-        steepness: float = 1.0,
+        steepness: float | None = None,
         scatter: float = 0.0,
+        isotropic: float = 0.0,
     ) -> None:
         """Set the parameters.
 
@@ -58,8 +59,10 @@ class SampledRNN(Learner):
             manifold: Detect cos/sin pairs and dependent columns and keep the state on its manifold.
             cyclic: Coordinates the motion does not depend on and the model must not see; "auto" finds them.
             random_state: Seed of the sampling.
-            steepness: Factor on the hidden weights; below 1 units are flatter than their pairs say.
-            scatter: Largest bias added to a unit at random. Smooth, noise-free motion is predicted best with 0.7 and 1.
+            steepness: Largest length of a unit's weights on standardised coordinates; None for as its pair says.
+            scatter: Largest bias added to a unit at random.
+            isotropic: Share of the units that look in a random direction. Smooth, noise-free motion is predicted best
+                with 0.5, 1 and 0.5.
         """
         self.n_features = n_features
         self.delays = delays
@@ -72,6 +75,7 @@ class SampledRNN(Learner):
         self.random_state = random_state
         self.steepness = steepness
         self.scatter = scatter
+        self.isotropic = isotropic
 
     def _sample(self, X: Array, U: Array, dQ: Array) -> None:
         S = np.concatenate([self.window_.embed(X), U], axis=1)
@@ -83,7 +87,7 @@ class SampledRNN(Learner):
 
     def _layer(self) -> SampledFeatures:
         kind = self.n_features, self.sampling, self.activation
-        return SampledFeatures(*kind, self.random_state, self.steepness, self.scatter)
+        return SampledFeatures(*kind, self.random_state, self.steepness, self.scatter, self.isotropic)
 
     def _problem_size(self) -> tuple[int, int]:
         return self.n_features + len(self.mean_) + 1, len(self.gain_)
