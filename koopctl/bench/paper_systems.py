@@ -16,6 +16,7 @@ from koopctl.collecting import collect
 from koopctl.data.excitation import PiecewiseConstant
 from koopctl.data.rollouts import Rollouts
 from koopctl.errors import DataError
+from koopctl.models.probe import evenly
 
 DRIVEN = "koopctl.envs:VanDerPol-v0"
 RIDGES = 1e-24, 1e-16  # the systems are simulated: nothing to smooth
@@ -143,17 +144,10 @@ def windows(rollouts: Rollouts, past: int, steps: int, count: int) -> tuple[Arra
     Raises:
         DataError: No episode is as long.
     """
-    length = past + steps
-    places = [(i, k) for i, U in enumerate(rollouts.U) for k in range(len(U) - length + 1)]
-    if not places:
-        longest = max(len(U) for U in rollouts.U)
+    longest = max(len(U) for U in rollouts.U)
+    if longest < past + steps:
         raise DataError(f"no episode holds {past} samples and {steps} steps after them, the longest has {longest}.")
-    chosen = np.unique(np.linspace(0, len(places) - 1, min(count, len(places))).astype(int))
-    parts = [places[j] for j in chosen]
-    return (
-        np.array([rollouts.X[i][k : k + length + 1] for i, k in parts]),
-        np.array([rollouts.U[i][k : k + length] for i, k in parts]),
-    )
+    return evenly(rollouts, past + steps, count)
 
 
 def spread_of(rollouts: Rollouts) -> Array:
