@@ -18,7 +18,7 @@ from koopctl.bench.attractors import LORENZ, ROESSLER
 from koopctl.bench.paper_budget import Budget
 from koopctl.bench.paper_metrics import divergence, held_out_score, mixture_divergence, mse_by_horizon, spectrum_error
 from koopctl.bench.paper_models import OURS, Contender, contenders, draws, linear_ar
-from koopctl.bench.paper_scoring import forecast, free_run, row_of, tune
+from koopctl.bench.paper_scoring import forecast, free_runs, row_of, tune
 from koopctl.bench.paper_systems import DRIVEN, Recording, Scope, folds_of, split_off, systems, van_der_pol, windows
 from koopctl.bench.paper_weather import DAY, FILE, find, persistence, read, seasonal_naive, weather
 from koopctl.bench.settings import PLANTS
@@ -38,6 +38,7 @@ MICRO = Budget(
     starts=4,
     chaos=0.02,
     free=300,
+    free_runs=2,
     widths=(60, 40),
     swept=(30,),
     shares=(0.5,),
@@ -293,7 +294,10 @@ def test_forecasts_start_where_the_window_says():
     model = EDMDc(Identity(), delays=1, ridge=1e-12, cyclic=()).fit(data)
     Y, U = np.array([X[:31], X[10:41]]), np.zeros((2, 30, 0))
     assert forecast(model, Y, U, 5) == pytest.approx(Y[:, 5:], abs=1e-6)
-    assert free_run(model, data, 20)[:, 0] == pytest.approx(X[39:60, 0], abs=1e-6)
+    paths = free_runs(model, data, 20, 3)
+    assert paths.shape == (3, 20, 1)
+    for path, begin in zip(paths, (1, 20, 39), strict=True):  # the first, middle and last sample with one before it
+        assert path[:, 0] == pytest.approx(X[begin + 1 : begin + 21, 0], abs=1e-6)
     with pytest.raises(DataError, match="sees 1 older"):
         forecast(model, Y, U, 0)
 
@@ -351,7 +355,7 @@ def test_a_chaotic_system_is_judged_by_a_free_run():
     """The shape is compared over as many samples as the budget says."""
     system = named("Lorenz-63")
     recording = recorded(system.name)
-    assert recording.shape is not None and recording.shape.shape == (301, 3)
+    assert recording.shape is not None and recording.shape.shape == (2, 150, 3)
     row = row_of(contenders(False)[0], system, [recording], MICRO)
     assert row["figures"]["MSE 10 steps"]["mean"] < 1e-3 and np.isfinite(row["figures"]["KL"]["mean"])
 

@@ -15,7 +15,7 @@ from koopctl.bench import paper_ablations, paper_control, paper_sanity, paper_ta
 from koopctl.bench.options import Options
 from koopctl.bench.paper_budget import Budget
 from koopctl.bench.paper_models import Contender, contenders, linear_ar
-from koopctl.bench.paper_scoring import baseline_row, row_of
+from koopctl.bench.paper_scoring import baseline_row, likeness, over_seeds, row_of
 from koopctl.bench.paper_systems import Recording, System, systems
 from koopctl.bench.paper_weather import FILE, WHERE, find, persistence, seasonal_naive, weather
 from koopctl.bench.settings import PlantSetting
@@ -102,8 +102,26 @@ def forecasts(
         rows.append(baseline_row("seasonal naive", seasonal_naive, system, recordings))
     title = f"\n{system.name}: {system.about}; errors in deviations of the data; mean and range of {budget.seeds} seeds"
     paper_tables.forecasts(rows, console, f"{title}, * is best", system.unit)
-    found = {"rows": rows, "not best in": paper_tables.verdict(rows, console), "times": paper_tables.speed_ups(rows)}
+    itself = _itself(recordings, console)
+    found = {
+        "itself": itself,
+        "rows": rows,
+        "not best in": paper_tables.verdict(rows, console),
+        "times": paper_tables.speed_ups(rows),
+    }
     return found | ({"sanity": paper_tables.sanity(rows, console)} if system.name == "Van der Pol" else {})
+
+
+def _itself(recordings: Sequence[Recording], console: Console) -> dict[str, float]:
+    """Print and return what motion of the system itself is judged by, set against other motion of it."""
+    shapes = [recording.shape for recording in recordings if recording.shape is not None]
+    if len(shapes) < 2:
+        return {}
+    each = [likeness(one, other) for one, other in zip(shapes, [*shapes[1:], shapes[0]], strict=True)]
+    means = {name: figure["mean"] for name, figure in over_seeds(each).items()}
+    told = ", ".join(f"{name} {value:.3g}" for name, value in means.items())
+    console.print(f"  the system itself against other motion of its own: {told}")
+    return means
 
 
 def ablations(

@@ -22,11 +22,11 @@ from koopctl.models.learner import Learner
 from koopctl.models.sampled_rnn import SampledRNN
 
 ABLATED = ("Van der Pol", "Lorenz-63", "forced Van der Pol")  # systems
-_WEIGHTS = ("sampled weights", "sampled, none steep, scattered, half turned", "random weights")
+_WEIGHTS = ("sampled weights", "sampled, none steep, scattered, most turned", "random weights")
 _STEPS = ("one linear step of the lifted state (EDMDc)", "EDMDc, lifted anew at every step", "sampled RNN, no lift")
 _WIDTH = 300  # of the sweep over data
 _KOOPMAN_WIDTHS = (50, 200)
-_RIDGES = tuple(10.0**-k for k in range(4, 25, 4))
+_RIDGES = tuple(10.0**-k for k in range(4, 29, 4))
 _JUDGED = 60  # windows that choose the ridge
 
 
@@ -102,7 +102,7 @@ def with_best_ridge(model: Learner, scope: Scope, train: Rollouts, relift: bool)
 def _variant(kind: str, width: int, seed: int) -> Learner:
     if kind in _STEPS[:2]:
         return EDMDc(SampledFeatures(width, random_state=seed), cyclic=(), solver="qr")
-    shape = {"steepness": 0.5, "scatter": 1.0, "isotropic": 0.5} if kind == _WEIGHTS[1] else {}
-    model = with_random_weights() if kind == _WEIGHTS[2] else SampledRNN(solver="qr")
-    chosen: Learner = model.set_params(n_features=width, cyclic=(), random_state=seed, **shape)
+    shape = {"steepness": 0.5, "scatter": 1.0, "isotropic": 0.8} if kind == _WEIGHTS[1] else {}
+    model = with_random_weights() if kind == _WEIGHTS[2] else SampledRNN()
+    chosen: Learner = model.set_params(n_features=width, cyclic=(), random_state=seed, solver="qr", **shape)
     return chosen

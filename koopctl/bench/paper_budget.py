@@ -10,7 +10,7 @@ class Budget:
     """What a run may spend.
 
     Attributes:
-        seeds: Seeds of data and weights over which a figure is averaged.
+        seeds: Seeds of data and weights, in closed loops of weights, over which a figure is averaged.
         trials: Settings tried for each model on each system.
         steps: Steps of gradient descent, at most, of the models that are shown.
         trial_steps: Those of a trial.
@@ -20,7 +20,8 @@ class Budget:
         batch: Stretches in a batch of descent.
         starts: Test windows.
         chaos: Length of a chaotic test, as a share of the full one.
-        free: Samples of the free run whose shape is compared.
+        free: Samples of the free runs whose shape is compared.
+        free_runs: How many runs they are.
         widths: Hidden units that gradient-free models may have.
         swept: Widths of the ablations.
         shares: Shares of the training data in the ablations.
@@ -39,7 +40,8 @@ class Budget:
     batch: int = 64
     starts: int = 50
     chaos: float = 1.0
-    free: int = 50_000
+    free: int = 200_000
+    free_runs: int = 20
     widths: tuple[int, ...] = (300,)
     swept: tuple[int, ...] = (20, 50, 100, 300, 1000)
     shares: tuple[float, ...] = (0.05, 0.2, 1.0)
@@ -64,6 +66,7 @@ class Budget:
             starts=10,
             chaos=0.4,
             free=2000,
+            free_runs=2,
             swept=(50, 200),
             shares=(0.2, 1.0),
             runs=1,

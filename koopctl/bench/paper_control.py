@@ -50,21 +50,23 @@ def recorded(setting: PlantSetting) -> Rollouts:
 
 
 def row_of(contender: Contender, setting: PlantSetting, data: Rollouts, budget: Budget) -> dict[str, Any]:
-    """Return the row of one model: settings tuned on this plant's data, one fit, the same seeds for all."""
+    """Return the row of one model: settings tuned on this plant's data, fits with several seeds, the same starts."""
     scope = _scope(setting)
     runs = setting.runs if budget.runs is None else min(setting.runs, budget.runs)
     steps = setting.length if budget.length is None else min(setting.length, budget.length)
     try:
         tuned = tune(contender, scope, data, budget)
-        model, times = fitted(contender, scope, data, tuned, budget, seed=0)
-        law = RelinearizedMPC(model, known_task(setting.env).replace(horizon=horizon(setting)))
-        seeds = range(_FIRST_SEED, _FIRST_SEED + runs)
-        found = compare(setting.env, {contender.name: law}, seeds, steps=steps, progress=False)[contender.name]
-        numbers = _numbers(found, steps)
+        each = []
+        for seed in range(budget.seeds):
+            model, times = fitted(contender, scope, data, tuned, budget, seed)
+            law = RelinearizedMPC(model, known_task(setting.env).replace(horizon=horizon(setting)))
+            starts = range(_FIRST_SEED, _FIRST_SEED + runs)
+            found = compare(setting.env, {contender.name: law}, starts, steps=steps, progress=False)[contender.name]
+            each.append(times | _numbers(found, steps))
     # A model that fails, in its fit or in the loop, is a row that says why.
     except Exception as error:
         return {"model": contender.name, "failed": f"{type(error).__name__}: {error}"}
-    return {"model": contender.name, "trained": contender.trained, "tuned": vars(tuned), **times, **numbers}
+    return {"model": contender.name, "trained": contender.trained, "tuned": vars(tuned), **_together(each)}
 
 
 def horizon(setting: PlantSetting) -> int:
@@ -90,3 +92,12 @@ def _numbers(row: Row, steps: int) -> dict[str, Any]:
         "p50 ms": row.latency_p50,
         "failures": [failure.error for failure in row.failures],
     }
+
+
+def _together(each: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the figures of several fits as one: sums of counts, the worst of the worst, means of the rest."""
+    joined = {name: float(np.mean([part[name] for part in each])) for name in each[0] if name != "failures"}
+    joined |= {name: sum(part[name] for part in each) for name in ("lasted", "runs")}
+    costs = [part["cost"] for part in each]
+    failures = [text for part in each for text in part["failures"]]
+    return joined | {"worst": max(part["worst"] for part in each), "costs": costs, "failures": failures}

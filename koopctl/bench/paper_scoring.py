@@ -19,6 +19,7 @@ from koopctl.bench.paper_systems import Recording, Scope, System, folds_of, spre
 from koopctl.data.rollouts import Rollouts
 from koopctl.errors import DataError
 from koopctl.models.base import Model
+from koopctl.models.probe import evenly
 
 Forecast = Callable[[Array, Array, int], Array]
 _JUDGED = 60  # windows that judge a trial
@@ -64,12 +65,12 @@ def forecast(model: Model, Y: Array, U: Array, past: int, relift: bool = True) -
     return model.output(model.predict(np.array(starts), U[:, past:], relift=relift))
 
 
-def free_run(model: Model, train: Rollouts, steps: int) -> Array:
-    """Return (steps + 1, ny) without inputs, going on from the end of the training data."""
+def free_runs(model: Model, train: Rollouts, steps: int, count: int) -> Array:
+    """Return runs (count, steps, ny) without inputs, which go on from places all over the training data."""
     d = model.window_.delays
-    Y, U = train.X[-1], train.U[-1]
-    start = model.encode(Y[len(Y) - d - 1 :], U[len(U) - d :])
-    return model.output(model.predict(start, np.zeros((steps, train.nu))))
+    Y, U = evenly(train, d, count)
+    starts = model.window_.encode_each(Y, U)
+    return model.output(model.predict(starts, np.zeros((len(starts), steps, train.nu))))[:, 1:]
 
 
 def tune(contender: Contender, scope: Scope, train: Rollouts, budget: Budget) -> Tuned:
@@ -157,18 +158,22 @@ def figures(predict: Forecast, system: System, recording: Recording, model: Mode
     last = dict([list(system.horizons.items())[-1]])
     own = mse_by_horizon(path, truth, np.ones_like(spread), last)
     if recording.shape is not None and model is not None:
-        shape, free = recording.shape, free_run(model, recording.train, len(recording.shape) - 1)
-        stretches, predicted = shape[None], free[None]
+        count, length, _ = recording.shape.shape
+        stretches, predicted = recording.shape, free_runs(model, recording.train, length, count)
     else:
         stretches, predicted = truth[:, 1:], path[:, 1:]
-    points = (part.reshape(-1, part.shape[2]) for part in (stretches, predicted))
     return {
         **{f"MSE {label}": error for label, error in errors.items()},
         "valid": float(np.median(times)),
-        "KL": divergence(*points),
-        "spectrum": spectrum_error(stretches, predicted),
+        **likeness(stretches, predicted),
         OWN_UNITS: next(iter(own.values())),
     }
+
+
+def likeness(truth: Array, free: Array) -> dict[str, float]:
+    """Return how far predicted motion (n, T, ny) is from true motion (n, T, ny) as a whole."""
+    points = (part.reshape(-1, part.shape[2]) for part in (truth, free))
+    return {"KL": divergence(*points), "spectrum": spectrum_error(truth, free)}
 
 
 def over_seeds(each: Sequence[dict[str, float]]) -> dict[str, dict[str, float]]:

@@ -110,7 +110,7 @@ def closed_loops(rows: Rows, console: Console, title: str) -> dict[str, float]:
     most = max((row["lasted"] for row in lasting), default=0)
     fair = {row["model"]: row["cost"] for row in lasting if row["lasted"] == most}
     table = Table(title=title, title_justify="left")
-    for name in ("model", "cost", "worst", "return", "lasted", "p50 ms", "fit s"):
+    for name in ("model", "cost", "of fits", "worst", "return", "lasted", "p50 ms", "fit s"):
         table.add_column(name, justify="left" if name == "model" else "right")
     for row in rows:
         if "failed" in row:
@@ -118,7 +118,15 @@ def closed_loops(rows: Rows, console: Console, title: str) -> dict[str, float]:
             continue
         best = "*" if fair.get(row["model"]) == min(fair.values()) else ""
         lasted = f"{row['lasted']} of {row['runs']}"
-        numbers = (f"{row['worst']:.4g}", f"{row['return']:.4g}", lasted, f"{row['p50 ms']:.1f}", f"{row['fit s']:.2f}")
+        among = f"{min(row['costs']):.4g}..{max(row['costs']):.4g}"
+        numbers = (
+            among,
+            f"{row['worst']:.4g}",
+            f"{row['return']:.4g}",
+            lasted,
+            f"{row['p50 ms']:.1f}",
+            f"{row['fit s']:.2f}",
+        )
         table.add_row(row["model"], f"{row['cost']:.4g}{best}", *numbers)
     console.print(table)
     _settings(rows, console)

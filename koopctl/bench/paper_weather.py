@@ -78,6 +78,7 @@ def weather(path: Path) -> System:
         ridges=_RIDGES,
         squared=_RIDGES,
         steepness=(0.5,),
+        solver="auto",
         folds=_FOLDS,
     )
     horizons = {"6 h": 6, "one day": DAY, "three days": 3 * DAY, "one week": 7 * DAY}

@@ -95,7 +95,7 @@ def fit(
     ] = None,
     isotropic: Annotated[
         float | None,
-        typer.Option(help="Share of sampled units turned in a random direction; 0 by default, 0.5 for smooth motion."),
+        typer.Option(help="Share of sampled units turned in a random direction; 0 by default, 0.8 for smooth motion."),
     ] = None,
     manifold: Annotated[bool, typer.Option(help="Detect angles behind cos and sin, and dependent columns.")] = True,
     random_state: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,

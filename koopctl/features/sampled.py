@@ -33,7 +33,7 @@ class SampledFeatures(BlockedLift):
     Smooth motion is spanned better by units that close pairs do not make steep, that do not all turn half-way, and of
     which some look in other directions: `steepness` limits :math:`|v|` and leaves the unit where it turns, `scatter`
     is the largest bias added at random, `isotropic` the share of units that are turned into a random direction about
-    the middle of their pair (with ReLU about its first point). 0.5, 1 and 0.5 suit simulated oscillators and
+    the middle of their pair (with ReLU about its first point). 0.5, 1 and 0.8 suit simulated oscillators and
     attractors; noise leaves little of the gain.
 
     "random" looks at no data: weights are standard normal times `steepness` / sqrt(nw), so that coordinates of unit

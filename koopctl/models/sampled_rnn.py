@@ -62,7 +62,7 @@ class SampledRNN(Learner):
             steepness: Largest length of a unit's weights on standardised coordinates; None for as its pair says.
             scatter: Largest bias added to a unit at random.
             isotropic: Share of the units that look in a random direction. Smooth, noise-free motion is predicted best
-                with 0.5, 1 and 0.5.
+                with 0.5, 1 and 0.8.
         """
         self.n_features = n_features
         self.delays = delays
